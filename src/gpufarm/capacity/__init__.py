@@ -1,0 +1,1 @@
+"""Cards in total, used, free, and what can still start."""

@@ -1,0 +1,1 @@
+"""Flavors, aggregates and images: what a farm wants, what differs, making it equal."""

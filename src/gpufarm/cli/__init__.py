@@ -1,0 +1,1 @@
+"""The commands. A command parses, calls slices, and returns columns and rows."""

@@ -1,0 +1,1 @@
+"""The only door to OpenStack: connecting, bulk reads into values, single writes."""

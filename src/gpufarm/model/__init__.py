@@ -1,0 +1,1 @@
+"""Frozen values that every other part speaks in. No I/O; imports nothing of ours."""

@@ -1,0 +1,69 @@
+"""What OpenStack says, as frozen values: read once, then reasoned about without I/O."""
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the values below."""
+
+
+class CloudFlavor(Value):
+    id: str
+    name: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    public: bool
+    properties: dict[str, str]
+
+
+class CloudAggregate(Value):
+    """`properties` without availability_zone, which Nova keeps among them and `zone` holds."""
+
+    id: int
+    name: str
+    zone: str | None
+    hosts: frozenset[str]
+    properties: dict[str, str]
+
+
+class CloudImage(Value):
+    id: str
+    name: str
+    status: str
+    disk_format: str | None
+    min_disk_gb: int
+    min_memory_mb: int
+    public: bool
+    checksum: str | None
+    properties: dict[str, str]
+
+
+class ComputeHost(Value):
+    """A nova-compute service. `hypervisor_hostname` is the name of its root resource provider."""
+
+    name: str
+    hypervisor_hostname: str
+    up: bool
+    enabled: bool
+
+
+class Inventory(Value):
+    """Of one resource class of one provider."""
+
+    total: int
+    reserved: int
+    used: int
+    allocation_ratio: float = 1.0
+
+
+class Provider(Value):
+    """A resource provider with its inventories and the consumers that hold allocations."""
+
+    uuid: str
+    name: str
+    root_uuid: str
+    generation: int
+    inventories: dict[str, Inventory]
+    allocations: dict[str, dict[str, int]]
+    """consumer uuid: {resource class: amount}"""

@@ -1,0 +1,1 @@
+"""Nova's settings for a farm, as pure functions of the farm file."""
