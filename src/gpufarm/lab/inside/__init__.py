@@ -1,0 +1,1 @@
+"""What runs inside the lab's own OpenStack processes. Nothing outside may import it."""

@@ -1,0 +1,113 @@
+"""Nova's services: all of them in one process, or one of them."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from gpufarm.lab import config
+from gpufarm.lab.inside.run import Runner, serve
+from gpufarm.lab.services import COMPUTE, Service
+
+
+def preload() -> None:
+    """Import what every Nova process needs; nothing here reads a configuration."""
+    from nova import monkey_patch
+
+    monkey_patch.patch(backend="threading")
+    import nova.api.openstack.compute.routes
+    import nova.api.openstack.wsgi_app
+    import nova.compute.manager
+    import nova.conductor.manager
+    import nova.scheduler.manager
+    import nova.virt
+    from nova import objects
+
+    objects.register_all()
+    from gpufarm.lab.inside import driver
+
+    # Nova prefixes compute_driver with `nova.virt.` and imports that.
+    sys.modules["nova.virt.gpufarm_lab"] = driver
+
+
+def run(runner: Runner) -> None:
+    """Start the services of this process in their order, then wait for a signal."""
+    preload()
+    from gpufarm.lab.inside import driver
+
+    driver.FOLDER = runner.lab.state
+    runner.own_databases()
+    runner.wait_for(runner.process.after)
+    started = [_START[service.name](runner, service) for service in runner.process.services]
+    if any(service.name == COMPUTE for service in runner.process.services):
+        if len(started) > 1:
+            # The control plane's own settings are what requests are to meet from here on.
+            _configure(runner, None)
+    threading.Event().wait()
+
+
+def _configure(runner: Runner, host: str | None) -> None:
+    """Read the configuration of that host (None: of the controller) into Nova's CONF."""
+    from nova import config as nova_config
+
+    files = config.nova_files(runner.lab, host)
+    if _configured:
+        nova_config.CONF([], project="nova", prog="nova", default_config_files=files)
+        return
+    nova_config.parse_args(["nova"], default_config_files=files, prog="nova")
+    from oslo_log import log
+
+    log_file = runner.lab.path("log", f"{runner.process.name}.log")
+    nova_config.CONF.set_override("log_file", str(log_file))
+    log.setup(nova_config.CONF, "nova")
+    _configured.append(runner.process.name)
+
+
+_configured: list[str] = []
+
+
+def _api(runner: Runner, service: Service) -> object:
+    # Nova's WSGI module reads its files from here, the paste file first: oslo.config refuses
+    # a paste file among others.
+    from nova.conf import CONF
+
+    _configure(runner, None)
+    paste = CONF.wsgi.api_paste_config
+    os.environ["OS_NOVA_CONFIG_FILES"] = ";".join([paste, *config.nova_files(runner.lab, None)])
+    sys.argv = ["nova-api"]
+    from nova.api.openstack import wsgi_app
+
+    application = wsgi_app.init_application("osapi_compute", "nova-api")
+    listening = runner.sockets["nova-api"]
+    threading.Thread(target=serve, args=(application, listening), daemon=True).start()
+    runner.ready(service)
+    return application
+
+
+def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], object]:
+    def start(runner: Runner, service: Service) -> object:
+        import importlib
+
+        from nova import service as nova_service
+
+        _configure(runner, service.host)
+        module = importlib.import_module(rpcapi)
+        made = nova_service.Service.create(
+            binary=binary,
+            host=service.host or config.CONTROLLER,
+            topic=module.RPC_TOPIC,
+            topic_alt=getattr(module, "RPC_TOPIC_ALT", None),
+        )
+        made.start()
+        runner.ready(service)
+        return made
+
+    return start
+
+
+_START: dict[str, Callable[[Runner, Service], object]] = {
+    "nova-api": _api,
+    "nova-conductor": _starter("nova-conductor", "nova.conductor.rpcapi"),
+    "nova-scheduler": _starter("nova-scheduler", "nova.scheduler.rpcapi"),
+    COMPUTE: _starter("nova-compute", "nova.compute.rpcapi"),
+}

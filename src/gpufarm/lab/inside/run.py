@@ -1,0 +1,127 @@
+"""What each process of the lab does once the supervisor has forked it."""
+
+import ctypes
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from gpufarm.lab import state, template
+from gpufarm.lab.inside import databases
+from gpufarm.lab.services import Process, Service
+from gpufarm.lab.state import Lab
+
+WSGI_THREADS = 8
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+Sockets = Mapping[str, socket.socket]
+
+
+class Runner:
+    """One process of the lab, in that process."""
+
+    def __init__(self, lab: Lab, process: Process, generation: int, sockets: Sockets) -> None:
+        self.lab = lab
+        self.process = process
+        self.generation = generation
+        self.sockets = sockets
+
+    def ready(self, service: Service) -> None:
+        """Tell everybody who waits that `service` serves."""
+        state.ready_path(self.lab.state, service.key).write_text(str(self.generation))
+
+    def wait_for(self, services: tuple[str, ...]) -> None:
+        """Return once all of `services` serve, at whatever generation they are."""
+        waiting = [state.ready_path(self.lab.state, service) for service in services]
+        while not all(path.exists() for path in waiting):
+            time.sleep(0.01)
+
+    def own_databases(self) -> None:
+        """Make the databases of this process where they are missing, and make them this lab's."""
+        names = databases.of_process(self.process.name)
+        if databases.missing(self.lab, self.process.name):
+            in_child(lambda: databases.make(self.lab, self.process.name))
+            template.keep(self.lab, names)
+        for name in names:
+            template.make_own(self.lab, state.lab_secrets(self.lab.state), name)
+
+
+def main(runner: Runner) -> None:
+    """Run the process's services; does not return."""
+    end_with_parent(runner.process.name)
+    environment(runner.lab)
+    name = runner.process.name
+    if name in _WSGI:
+        serve_api(runner)
+    else:
+        from gpufarm.lab.inside import nova
+
+        nova.run(runner)
+
+
+def end_with_parent(name: str) -> None:
+    """Name the process for `ps`, and have the kernel end it where its supervisor dies."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Do `work` in a forked process, so that what it configures does not stay here."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            end_with_parent("databases")
+            work()
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise SystemExit(f"making the databases failed (status {status})")
+
+
+def environment(lab: Lab) -> None:
+    """Where each project looks for its configuration."""
+    for project in ("keystone", "placement", "glance", "neutron"):
+        os.environ[f"OS_{project.upper()}_CONFIG_DIR"] = str(lab.path("etc", project))
+    os.environ["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf"
+
+
+_WSGI = {
+    "keystone": "keystone.wsgi.api",
+    "placement": "placement.wsgi.api",
+    "glance": "glance.wsgi.api",
+    "neutron": "neutron.wsgi.api",
+}
+_BEFORE_DATABASES = {
+    "keystone": ("keystone.server.wsgi", "keystone.cmd.bootstrap"),
+    "placement": ("placement.deploy",),
+    "glance": ("glance.common.wsgi_app",),
+    "neutron": ("neutron.server.api", "neutron.plugins.ml2.plugin"),
+}
+"""Modules whose import needs no database; imported once, for making databases and for serving."""
+
+
+def serve_api(runner: Runner) -> None:
+    name = runner.process.name
+    sys.argv = [name]
+    for module in _BEFORE_DATABASES[name]:
+        importlib.import_module(module)
+    runner.own_databases()
+    application = importlib.import_module(_WSGI[name]).application
+    runner.ready(runner.process.services[0])
+    serve(application, runner.sockets[name])
+
+
+def serve(application: object, listening: socket.socket) -> None:
+    """Serve `application` on a socket that listens already; does not return."""
+    import waitress
+
+    waitress.serve(application, sockets=[listening], threads=WSGI_THREADS, _quiet=True)

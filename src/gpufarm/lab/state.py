@@ -1,0 +1,161 @@
+"""What a lab is, and where its parts lie below one state folder."""
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import platformdirs
+
+from gpufarm.model.errors import LabError, LabNotRunning
+from gpufarm.model.host import HostFile
+from gpufarm.system import files
+from gpufarm.system.processes import ProcessId, alive
+
+Mode = Literal["single", "split"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+CLOUD = "gpufarm-lab"
+APIS = ("keystone", "placement", "glance", "neutron", "nova-api")
+BROKER_PORTS = ("rabbitmq", "rabbitmq-peers", "epmd")
+SERVICE_USERS = ("nova", "placement", "glance", "neutron")
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    """A lab as it was last started. `ports` by service; `hosts` are names."""
+
+    state: Path
+    mode: Mode
+    ports: dict[str, int]
+    hosts: tuple[str, ...]
+
+    def url(self, service: str) -> str:
+        """The address of an API of this lab."""
+        path = {"keystone": "/v3", "nova-api": "/v2.1"}.get(service, "")
+        return f"http://127.0.0.1:{self.ports[service]}{path}"
+
+    def path(self, *parts: str) -> Path:
+        return self.state.joinpath(*parts)
+
+    def host(self, name: str) -> HostFile:
+        """The hardware of the simulated host `name`."""
+        return msgspec.json.decode(host_path(self.state, name).read_bytes(), type=HostFile)
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Passwords by user, and the password of the broker."""
+
+    admin: str
+    broker: str
+    services: dict[str, str]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A process as the supervisor last saw it; `exit_status` None while it runs."""
+
+    process: ProcessId
+    generation: int
+    exit_status: int | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the supervisor is to run: process names with the generation each has to be at."""
+
+    generations: dict[str, int] = {}
+
+
+def default_state() -> Path:
+    """Where the lab lies unless --state says otherwise (XDG state folder)."""
+    return Path(platformdirs.user_state_dir("gpufarm")) / "lab"
+
+
+def load(state: Path) -> Lab:
+    """The lab of that folder, running or not; LabNotRunning where there never was one."""
+    path = state / "lab.json"
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+        return msgspec.convert({**data, "state": str(state)}, Lab)
+    except FileNotFoundError:
+        raise LabNotRunning(str(state)) from None
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise LabError(
+            f"{path}: not a lab's file ({error}): `gpufarm lab reset` starts clean"
+        ) from error
+
+
+def save(lab: Lab) -> None:
+    data = msgspec.to_builtins(lab)
+    del data["state"]  # the folder may be moved
+    files.write(lab.path("lab.json"), msgspec.json.format(msgspec.json.encode(data), indent=1))
+
+
+def lab_secrets(state: Path) -> Secrets:
+    """The passwords of the lab; made at the first call, random for each lab."""
+    path = state / "secrets.json"
+    if path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+    made = Secrets(
+        admin=secrets.token_urlsafe(24),
+        broker=secrets.token_urlsafe(24),
+        services={user: secrets.token_urlsafe(24) for user in SERVICE_USERS},
+    )
+    files.write(path, msgspec.json.encode(made), files.SECRET)
+    return made
+
+
+def host_path(state: Path, name: str) -> Path:
+    return state / "hosts" / f"{name}.json"
+
+
+def save_hosts(state: Path, hosts: Iterable[HostFile]) -> None:
+    for host in hosts:
+        files.write_if_changed(
+            host_path(state, host.name),
+            msgspec.json.format(msgspec.json.encode(host), indent=1).decode(),
+        )
+
+
+def supervisor(state: Path) -> ProcessId | None:
+    """The supervisor of that lab, where it runs."""
+    try:
+        data = (state / "run" / "supervisor.json").read_bytes()
+        found = msgspec.json.decode(data, type=ProcessId)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+    return found if alive(found) else None
+
+
+def run_of(state: Path, name: str) -> Run | None:
+    """What is known of the process `name`; None where it was not started since the last `up`."""
+    try:
+        return msgspec.json.decode((state / "run" / f"{name}.json").read_bytes(), type=Run)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def running(state: Path, name: str) -> bool:
+    run = run_of(state, name)
+    return run is not None and run.exit_status is None and alive(run.process)
+
+
+def ready_path(state: Path, service: str) -> Path:
+    """The file that a service writes, holding its process's generation, once it serves."""
+    return state / "run" / f"{service}.ready"
+
+
+def ready(state: Path, service: str, generation: int) -> bool:
+    try:
+        return ready_path(state, service).read_text() == str(generation)
+    except FileNotFoundError:
+        return False
+
+
+def wanted(state: Path) -> Wanted:
+    try:
+        return msgspec.json.decode((state / "run" / "wanted.json").read_bytes(), type=Wanted)
+    except FileNotFoundError:
+        return Wanted()
+
+
+def want(state: Path, generations: dict[str, int]) -> None:
+    files.write(state / "run" / "wanted.json", msgspec.json.encode(Wanted(generations)))
