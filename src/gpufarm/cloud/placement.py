@@ -1,0 +1,119 @@
+"""Reading Placement: the cards, the hosts that hold them, and who has what of them.
+
+Nova reports one child provider for each PCI device that may be passed through, marked with the
+trait COMPUTE_MANAGED_PCI_DEVICE (nova/compute/pci_placement_translator.py); those and their roots
+are read, nothing else.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cloud.connect import faults
+from gpufarm.cloud.rest import get, get_each
+from gpufarm.model.cloud import Inventory, Provider
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+PCI_TRAIT = "COMPUTE_MANAGED_PCI_DEVICE"
+
+Amounts = dict[str, dict[str, int]]
+"""{consumer: {resource class: amount}}"""
+
+
+def providers(connection: "Connection") -> tuple[Provider, ...]:
+    """Every PCI provider of Nova and the root above it, by name.
+
+    One call for each provider, and a second one only for those of which something may be in use.
+    A provider that goes away meanwhile is left out. Raises CloudError.
+    """
+    adapter = connection.placement
+    with faults("reading resource providers"):
+        cards = get(adapter, f"/resource_providers?required={PCI_TRAIT}")["resource_providers"]
+        roots = {card["root_provider_uuid"] for card in cards}
+        everything = get(adapter, "/resource_providers")["resource_providers"] if roots else []
+        listed = [*cards, *(found for found in everything if found["uuid"] in roots)]
+        documents = get_each(adapter, [_path(found) + "/inventories" for found in listed])
+        found = [
+            (entry, document["inventories"])
+            for entry, document in zip(listed, documents, strict=True)
+            if document
+        ]
+        held = _allocations(adapter, found)
+    read = [_provider(entry, stock, held.get(entry["uuid"], {})) for entry, stock in found]
+    return tuple(sorted(read, key=lambda provider: provider.name))
+
+
+def held_by(connection: "Connection", consumers: list[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """{consumer: {provider uuid: {resource class: amount}}}, empty for one that holds nothing."""
+    with faults("reading allocations"):
+        documents = get_each(connection.placement, [f"/allocations/{uuid}" for uuid in consumers])
+    return {
+        consumer: {uuid: part["resources"] for uuid, part in document["allocations"].items()}
+        for consumer, document in zip(consumers, documents, strict=True)
+        if document
+    }
+
+
+def provider_names(connection: "Connection", uuids: list[str]) -> list[str]:
+    """Names of the providers that (still) exist among `uuids`."""
+    with faults("reading resource providers"):
+        documents = get_each(connection.placement, [f"/resource_providers/{id_}" for id_ in uuids])
+    return [document["name"] for document in documents if document]
+
+
+def _allocations(adapter: Any, found: list[tuple[Any, Any]]) -> dict[str, Amounts]:
+    """{provider uuid: allocations}, without providers of which nothing is in use.
+
+    A device whose only unit Placement would still hand out has no allocation: that is one call
+    for a resource class instead of one for each device.
+    """
+    classes = {name for entry, stock in found if not _is_root(entry) for name in stock}
+    free = {
+        entry["uuid"]
+        for document in get_each(
+            adapter, [f"/resource_providers?resources={name}:1" for name in sorted(classes)]
+        )
+        for entry in document["resource_providers"]
+    }
+    asked = [
+        entry
+        for entry, stock in found
+        if _is_root(entry)
+        or entry["uuid"] not in free
+        or any(inventory["total"] != 1 for inventory in stock.values())
+    ]
+    documents = get_each(adapter, [_path(entry) + "/allocations" for entry in asked])
+    return {
+        entry["uuid"]: {
+            consumer: part["resources"] for consumer, part in document["allocations"].items()
+        }
+        for entry, document in zip(asked, documents, strict=True)
+        if document
+    }
+
+
+def _provider(entry: Any, stock: Any, held: Amounts) -> Provider:
+    return Provider(
+        uuid=entry["uuid"],
+        name=entry["name"],
+        root_uuid=entry["root_provider_uuid"],
+        generation=entry["generation"],
+        inventories={
+            name: Inventory(
+                total=inventory["total"],
+                reserved=inventory["reserved"],
+                used=sum(amounts.get(name, 0) for amounts in held.values()),
+                allocation_ratio=inventory["allocation_ratio"],
+            )
+            for name, inventory in stock.items()
+        },
+        allocations=held,
+    )
+
+
+def _is_root(entry: Any) -> bool:
+    return bool(entry["uuid"] == entry["root_provider_uuid"])
+
+
+def _path(entry: Any) -> str:
+    return f"/resource_providers/{entry['uuid']}"
