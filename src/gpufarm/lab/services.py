@@ -2,9 +2,11 @@
 
 import msgspec
 
+from gpufarm.lab import ports, state
 from gpufarm.lab.state import Lab
 
 COMPUTE = "nova-compute"
+BROKER = ("epmd", "rabbitmq")
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -45,14 +47,12 @@ def _single(lab: Lab) -> tuple[Process, ...]:
 
 
 def _split(lab: Lab) -> tuple[Process, ...]:
-    broker = ("epmd", "rabbitmq")
-    before_conductor = ("keystone", "placement", *broker)
+    before_conductor = ("keystone", "placement", *BROKER)
     # The conductor's process makes Nova's databases, and a nova-compute that finds no conductor
     # waits 10 s before it asks again.
     after_conductor = (*before_conductor, "nova-conductor")
     return (
-        Process("epmd", (Service("epmd"),)),
-        Process("rabbitmq", (Service("rabbitmq"),), after=("epmd",)),
+        *(Process(name, (Service(name),)) for name in BROKER),
         Process("nova-conductor", (Service("nova-conductor"),), after=before_conductor),
         *(
             Process(name, (Service(name),), after=after_conductor)
@@ -63,3 +63,12 @@ def _split(lab: Lab) -> tuple[Process, ...]:
             for service in (Service(COMPUTE, host) for host in lab.hosts)
         ),
     )
+
+
+def serves(lab: Lab, service: str, generation: int | None = None) -> bool:
+    """Whether the service with that key serves; at `generation`, where one is given."""
+    if service in BROKER:
+        return ports.answers(lab.ports[service])
+    if generation is None:
+        return state.ready_path(lab.state, service).exists()
+    return state.ready(lab.state, service, generation)

@@ -74,7 +74,7 @@ def load(state: Path) -> Lab:
     path = state / "lab.json"
     try:
         data = msgspec.json.decode(path.read_bytes())
-        return msgspec.convert({**data, "state": str(state)}, Lab)
+        return msgspec.convert({**data, "state": state}, Lab)
     except FileNotFoundError:
         raise LabNotRunning(str(state)) from None
     except (msgspec.MsgspecError, TypeError) as error:
@@ -84,8 +84,8 @@ def load(state: Path) -> Lab:
 
 
 def save(lab: Lab) -> None:
-    data = msgspec.to_builtins(lab)
-    del data["state"]  # the folder may be moved
+    # Without the folder, which may be moved.
+    data = {"mode": lab.mode, "ports": lab.ports, "hosts": lab.hosts}
     files.write(lab.path("lab.json"), msgspec.json.format(msgspec.json.encode(data), indent=1))
 
 

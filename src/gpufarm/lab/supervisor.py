@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from gpufarm.lab import broker, state
+from gpufarm.lab import state
 from gpufarm.lab.inside import run
 from gpufarm.lab.services import Process, processes
 from gpufarm.lab.state import Lab, Run
@@ -36,7 +36,6 @@ SHARED = (
     "oslo_policy.policy",
     "oslo_middleware",
     "oslo_cache",
-    "oslo_messaging",
     "oslo_context.context",
     "keystoneauth1.session",
     "keystonemiddleware.auth_token",
@@ -48,7 +47,8 @@ SHARED = (
     "paste.deploy",
     "waitress",
 )
-"""What two or more services import; none of these registers an option that another would repeat."""
+"""What two or more services import; none registers an option that another would repeat, and none
+imports eventlet, which Nova refuses to find imported (nova/monkey_patch.py)."""
 
 
 class Supervisor:
@@ -91,16 +91,13 @@ class Supervisor:
     def start(self, lab: Lab, process: Process, generation: int) -> None:
         for service in process.services:
             state.ready_path(self.folder, service.key).unlink(missing_ok=True)
-        if broker.owns(process.name):
-            pid = broker.start(lab, process.name, generation)
-        else:
-            if process.name.startswith("nova") and not self.nova_preloaded:
-                from gpufarm.lab.inside import nova
+        if process.name.startswith("nova") and not self.nova_preloaded:
+            from gpufarm.lab.inside import nova
 
-                nova.preload()
-                gc.freeze()
-                self.nova_preloaded = True
-            pid = self.fork(run.Runner(lab, process, generation, self.sockets))
+            nova.preload()
+            gc.freeze()
+            self.nova_preloaded = True
+        pid = self.fork(run.Runner(lab, process, generation, self.sockets))
         identity = identify(pid) or ProcessId(pid, time.time())
         self.note(process, Run(process=identity, generation=generation))
 

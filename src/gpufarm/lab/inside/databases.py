@@ -28,6 +28,9 @@ CATALOG = {
 NETWORK = "198.18.0.0/16"
 """For benchmarks of networks (RFC 2544), so no network of the user's; nothing is ever sent to it."""
 
+OWNER = "lab"
+"""The network's project, which need not exist: it is shared with all of them."""
+
 NOVA_DATABASES = (
     config.NOVA_API_DATABASE,
     config.NOVA_CELL0_DATABASE,
@@ -171,62 +174,44 @@ def _network(lab: Lab, url: str) -> None:
     """A network that every project may use, so that a server can have an address."""
     from neutron import manager
     from neutron.common import config as neutron_config
-    from neutron_lib import constants, context
-    from neutron_lib.plugins import directory
+    from neutron_lib import context
+    from neutron_lib.api import attributes
+    from neutron_lib.api.definitions import external_net
+    from neutron_lib.plugins import directory, utils
     from oslo_config import cfg
+    from oslo_db import options
 
     neutron_config.register_common_config_options()
     neutron_config.init([], default_config_files=[str(lab.path("etc", "neutron", "neutron.conf"))])
+    cfg.CONF.register_opts(options.database_opts, "database")
     cfg.CONF.set_override("connection", url, "database")
     neutron_config.set_config_defaults()
     manager.init()
     plugin, admin = directory.get_plugin(), context.get_admin_context()
-    network = plugin.create_network(
-        admin,
-        {
-            "network": {
-                "name": "lab",
-                "tenant_id": "",
-                "admin_state_up": True,
-                "shared": True,
-                "port_security_enabled": False,
-            }
-        },
-    )
-    plugin.create_subnet(
-        admin,
-        {
-            "subnet": {
-                "name": "lab",
-                "tenant_id": "",
-                "network_id": network["id"],
-                "ip_version": 4,
-                "cidr": NETWORK,
-                "gateway_ip": None,
-                "enable_dhcp": False,
-                "allocation_pools": constants.ATTR_NOT_SPECIFIED,
-                "dns_nameservers": constants.ATTR_NOT_SPECIFIED,
-                "host_routes": constants.ATTR_NOT_SPECIFIED,
-                "subnetpool_id": None,
-                "ipv6_address_mode": constants.ATTR_NOT_SPECIFIED,
-                "ipv6_ra_mode": constants.ATTR_NOT_SPECIFIED,
-            }
-        },
-    )
+    shared = {"name": "lab", "project_id": OWNER, "tenant_id": OWNER}
+    # Loaded as an extension, this attribute would have a default.
+    attributes.RESOURCES["networks"]["router:external"] = external_net.RESOURCE_ATTRIBUTE_MAP[
+        "networks"
+    ]["router:external"]
+    network = utils.create_network(plugin, admin, {"network": {**shared, "shared": True}})
+    subnet = {"network_id": network["id"], "cidr": NETWORK, "ip_version": 4, "enable_dhcp": False}
+    utils.create_subnet(plugin, admin, {"subnet": {**shared, **subnet, "gateway_ip": None}})
 
 
 def _nova(lab: Lab, folder: Path) -> None:
     from nova import config as nova_config
     from nova import context, objects
     from nova.db import migration
+    from nova.db.api import api as api_database
+    from nova.db.main import api as main_database
 
-    # The farm's settings have no say in a schema, and its PCI options would be validated.
-    nova_config.parse_args(
-        ["nova-manage"], default_config_files=[str(lab.path("etc", "nova", "nova.conf"))]
-    )
+    file = str(lab.path("etc", "nova", "nova.conf"))
+    nova_config.parse_args(["nova-manage"], default_config_files=[file], configure_db=False)
     options = nova_config.CONF
     options.set_override("connection", _url(folder, config.NOVA_API_DATABASE), "api_database")
     options.set_override("connection", _url(folder, config.NOVA_CELL_DATABASE), "database")
+    api_database.configure(options)
+    main_database.configure(options)
     migration.db_sync(database="api")
     migration.db_sync(database="main")
     # cell0 has the schema of every other cell: a copy saves running its migrations again.

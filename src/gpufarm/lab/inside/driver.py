@@ -8,7 +8,6 @@ can be told to fail or to be slow.
 
 import functools
 import time
-import uuid
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,12 +19,12 @@ from nova.virt import fake
 from oslo_serialization import jsonutils
 
 from gpufarm.lab import faults, state
+from gpufarm.lab.identity import compute_id
 from gpufarm.model.host import HostFile, HostFunction
 from gpufarm.model.pci import device_type
 from gpufarm.system import files
 
 CONF = nova.conf.CONF
-NAMESPACE = uuid.UUID("7f1b2c0e-5a55-4d0b-9d0e-9b6b6a1d4c11")
 FOLDER: Path = Path()
 """The lab's state folder; set by `inside.nova` before a driver is loaded."""
 
@@ -36,11 +35,6 @@ class Guest(msgspec.Struct):
     name: str
     power_state: int
     devices: list[str]
-
-
-def compute_id(host: str) -> str:
-    """The id of the host's compute node: the same at every start, as Nova demands."""
-    return str(uuid.uuid5(NAMESPACE, host))
 
 
 def guests_path(folder: Path, host: str) -> Path:

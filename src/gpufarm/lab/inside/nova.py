@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from gpufarm.lab import config
+from gpufarm.lab.environment import paste_files
 from gpufarm.lab.inside.run import Runner, serve
 from gpufarm.lab.services import COMPUTE, Service
 
@@ -46,35 +47,33 @@ def run(runner: Runner) -> None:
     threading.Event().wait()
 
 
-def _configure(runner: Runner, host: str | None) -> None:
-    """Read the configuration of that host (None: of the controller) into Nova's CONF."""
-    from nova import config as nova_config
+def _arguments(runner: Runner) -> list[str]:
+    return ["--log-file", str(runner.lab.path("log", f"{runner.process.name}.log"))]
 
-    files = config.nova_files(runner.lab, host)
-    if _configured:
-        nova_config.CONF([], project="nova", prog="nova", default_config_files=files)
-        return
-    nova_config.parse_args(["nova"], default_config_files=files, prog="nova")
+
+def _configure(runner: Runner, host: str | None) -> None:
+    """Read the configuration of that host (None: of the controller) into Nova's CONF.
+
+    Nova reads a nova-compute's own settings while that starts (resource tracker, PCI tracker,
+    provider.yaml), so the computes of one process are configured one after another.
+    """
+    from nova import config as nova_config
     from oslo_log import log
 
-    log_file = runner.lab.path("log", f"{runner.process.name}.log")
-    nova_config.CONF.set_override("log_file", str(log_file))
-    log.setup(nova_config.CONF, "nova")
-    _configured.append(runner.process.name)
-
-
-_configured: list[str] = []
+    arguments, files = _arguments(runner), config.nova_files(runner.lab, host)
+    if nova_config.CONF.default_config_files:
+        nova_config.CONF(arguments, project="nova", prog="nova", default_config_files=files)
+    else:
+        nova_config.parse_args(["nova", *arguments], default_config_files=files, prog="nova")
+        log.setup(nova_config.CONF, "nova")
 
 
 def _api(runner: Runner, service: Service) -> object:
-    # Nova's WSGI module reads its files from here, the paste file first: oslo.config refuses
-    # a paste file among others.
-    from nova.conf import CONF
-
-    _configure(runner, None)
-    paste = CONF.wsgi.api_paste_config
-    os.environ["OS_NOVA_CONFIG_FILES"] = ";".join([paste, *config.nova_files(runner.lab, None)])
-    sys.argv = ["nova-api"]
+    # Nova's own start of its WSGI application reads these; the paste file has to come first.
+    paste = paste_files(runner.lab.mode)["nova"]
+    files = [str(paste), *config.nova_files(runner.lab, None)]
+    os.environ["OS_NOVA_CONFIG_FILES"] = ";".join(files)
+    sys.argv = ["nova-api", *_arguments(runner)]
     from nova.api.openstack import wsgi_app
 
     application = wsgi_app.init_application("osapi_compute", "nova-api")

@@ -7,11 +7,12 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 from gpufarm.lab import state, template
-from gpufarm.lab.inside import databases
-from gpufarm.lab.services import Process, Service
+from gpufarm.lab.inside import broker, databases
+from gpufarm.lab.services import BROKER, Process, Service, serves
 from gpufarm.lab.state import Lab
 
 WSGI_THREADS = 8
@@ -36,9 +37,9 @@ class Runner:
 
     def wait_for(self, services: tuple[str, ...]) -> None:
         """Return once all of `services` serve, at whatever generation they are."""
-        waiting = [state.ready_path(self.lab.state, service) for service in services]
-        while not all(path.exists() for path in waiting):
-            time.sleep(0.01)
+        for service in services:
+            while not serves(self.lab, service):
+                time.sleep(0.01)
 
     def own_databases(self) -> None:
         """Make the databases of this process where they are missing, and make them this lab's."""
@@ -57,6 +58,9 @@ def main(runner: Runner) -> None:
     name = runner.process.name
     if name in _WSGI:
         serve_api(runner)
+    elif name in BROKER:
+        runner.wait_for(("epmd",) if name != "epmd" else ())
+        broker.become(runner.lab, name)
     else:
         from gpufarm.lab.inside import nova
 
@@ -71,7 +75,10 @@ def end_with_parent(name: str) -> None:
 
 
 def in_child(work: Callable[[], None]) -> None:
-    """Do `work` in a forked process, so that what it configures does not stay here."""
+    """Do `work` in a forked process, so that what it configures does not stay here.
+
+    Ends this process where it fails.
+    """
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -79,12 +86,14 @@ def in_child(work: Callable[[], None]) -> None:
             end_with_parent("databases")
             work()
             status = 0
+        except BaseException:  # noqa: BLE001 - the last word of a process that is about to end
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
     _, status = os.waitpid(pid, 0)
     if status != 0:
-        raise SystemExit(f"making the databases failed (status {status})")
+        os._exit(1)  # the child has said why
 
 
 def environment(lab: Lab) -> None:

@@ -1,0 +1,60 @@
+"""The lab as the target of a farm file: finding it, its hardware, its settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gpufarm.lab import farm_settings, services, state, up
+from gpufarm.lab.state import CLOUD, Lab
+from gpufarm.model.errors import LabNotRunning
+from gpufarm.model.host import HostFile
+
+
+def default_cloud() -> tuple[str, Path] | None:
+    """Name and clouds.yaml of the lab in the default state folder, where it runs."""
+    folder = state.default_state()
+    return (CLOUD, folder / "clouds.yaml") if state.supervisor(folder) else None
+
+
+def find(auth_url: str, folders: tuple[Path, ...] = ()) -> Lab | None:
+    """The running lab whose Keystone has that address, in one of `folders` or the default one."""
+    for folder in (*folders, state.default_state()):
+        if state.supervisor(folder):
+            lab = state.load(folder)
+            if lab.url("keystone").rstrip("/") == auth_url.rstrip("/"):
+                return lab
+    return None
+
+
+def hardware(lab: Lab) -> tuple[HostFile, ...]:
+    """What the lab's simulated hosts have."""
+    return tuple(lab.host(name) for name in lab.hosts)
+
+
+def settings_now(lab: Lab) -> dict[str, str]:
+    """{`controller` or `compute/<host>`: the settings that its services run with}."""
+    return farm_settings.now(lab)
+
+
+def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) -> None:
+    """Write the settings and start the services anew whose settings changed."""
+    with up.locked(lab.state):
+        if state.supervisor(lab.state) is None:
+            raise LabNotRunning(str(lab.state))
+        changed = farm_settings.put(lab, wanted)
+        names = tuple(
+            process.name for process in services.processes(lab) if _reads(process, changed)
+        )
+        if names:
+            note(f"starting anew with the settings: {', '.join(names)}")
+            up.reload(lab, names, note)
+
+
+def _reads(process: services.Process, roles: tuple[str, ...]) -> bool:
+    """Whether a service of that process reads the settings of one of those roles."""
+    if not process.name.startswith("nova"):
+        return False
+    own = {
+        "controller" if service.host is None else f"compute/{service.host}"
+        for service in process.services
+    }
+    return bool(own & set(roles))

@@ -1,0 +1,48 @@
+"""Nova's settings from a farm file, put where the lab's services read them."""
+
+from pathlib import Path
+
+from gpufarm.lab import config
+from gpufarm.lab.state import Lab
+from gpufarm.model import settings
+from gpufarm.system import files
+
+COMPUTE_ROLE = "compute/"
+
+
+def path(lab: Lab, role: str) -> Path:
+    """The file of the role `controller` or `compute/<host>`."""
+    return lab.path("etc", "nova", config.FARM_FOLDER, role.replace("/", "-") + ".conf")
+
+
+def roles(lab: Lab) -> tuple[str, ...]:
+    return (config.CONTROLLER, *(COMPUTE_ROLE + host for host in lab.hosts))
+
+
+def now(lab: Lab) -> dict[str, str]:
+    """{role: text}; an empty text where the farm said nothing yet."""
+    found = {role: path(lab, role) for role in roles(lab)}
+    return {role: file.read_text() if file.exists() else "" for role, file in found.items()}
+
+
+def put(lab: Lab, wanted: dict[str, str]) -> tuple[str, ...]:
+    """Write the settings of these roles; returns the roles whose settings changed."""
+    changed = tuple(
+        role
+        for role, text in wanted.items()
+        if files.write_if_changed(path(lab, role), text, files.SECRET)
+    )
+    merge_roles(lab)
+    return changed
+
+
+def merge_roles(lab: Lab) -> None:
+    """Write one file for each host of a `single` lab, whose one process has both roles."""
+    if lab.mode != "single":
+        return
+    texts = now(lab)
+    controller = settings.parse(texts[config.CONTROLLER])
+    for host in lab.hosts:
+        compute = settings.parse(texts[COMPUTE_ROLE + host])
+        merged = settings.render(settings.merge(controller, compute))
+        files.write_if_changed(path(lab, f"merged/{host}"), merged, files.SECRET)

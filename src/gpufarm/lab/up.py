@@ -1,0 +1,271 @@
+"""Starting, reloading and ending a lab.
+
+`up` prepares the state folder, starts the supervisor and waits until every service serves. Each
+step finds what an earlier, interrupted run left and goes on from there; a service that dies
+meanwhile ends it, and then nothing stays running.
+"""
+
+import contextlib
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from gpufarm.lab import config, farm_settings, ports, services, state, supervisor, template
+from gpufarm.lab.environment import paste_files
+from gpufarm.lab.identity import compute_id
+from gpufarm.lab.state import APIS, BROKER_PORTS, Lab, Mode
+from gpufarm.model.errors import DiskFull, LabBusy, LabError, ServiceDied
+from gpufarm.model.host import HostFile
+from gpufarm.system import files
+from gpufarm.system.processes import descendants, end, send
+
+FOLDERS = (
+    "compute",
+    "db",
+    "etc",
+    "etc/glance",
+    "etc/keystone",
+    "etc/neutron",
+    "etc/nova",
+    f"etc/nova/{config.FARM_FOLDER}",
+    "etc/placement",
+    "faults",
+    "guests",
+    "hosts",
+    "images",
+    "images/staging",
+    "images/store",
+    "images/tasks",
+    "log",
+    "rabbit",
+    "run",
+)
+NEEDED_MB = 200
+"""Databases, logs and images of an hour's use stay far below."""
+
+PATIENCE = 120.0
+"""Seconds without any service getting ready, after which a start is given up."""
+
+LAST_LINES = 12
+
+Note = Callable[[str], None]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asks for; None keeps what the lab has."""
+
+    state: Path
+    mode: Mode | None = None
+    hosts: tuple[HostFile, ...] | None = None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other commands from changing the same lab; LabBusy where one does already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LabError(f"{folder}: cannot be made: {error.strerror}") from error
+    with files.lock(folder / "lock", wait=False) as held:
+        if not held:
+            raise LabBusy(f"{folder}: another command changes this lab: wait until it is done")
+        yield
+
+
+def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab:
+    """Start what does not run yet of the lab, and wait until all of it serves."""
+    folder = request.state
+    with locked(folder):
+        free = files.free_mb(folder)
+        if free < NEEDED_MB:
+            raise DiskFull(str(folder), NEEDED_MB, free)
+        before = state.load(folder) if (folder / "lab.json").exists() else None
+        hosts = _hosts(request, before, default_hosts)
+        if before is not None and state.supervisor(folder):
+            return _resume(request, before, hosts, note)
+        return _start(request, before, hosts, note)
+
+
+def down(folder: Path) -> bool:
+    """End what this lab started; whether anything ran."""
+    with locked(folder):
+        return _end(folder)
+
+
+def reset(folder: Path) -> None:
+    """End the lab and remove all of its state."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "lock").exists():
+        raise LabError(f"{folder}: not the folder of a lab: nothing was removed")
+    with locked(folder):
+        _end(folder)
+        shutil.rmtree(folder)
+
+
+def reload(lab: Lab, names: tuple[str, ...], note: Note) -> None:
+    """Start these processes anew, with what their configuration says now, and wait for them."""
+    generations = dict(state.wanted(lab.state).generations)
+    for name in names:
+        generations[name] = generations.get(name, 0) + 1
+    _run_wanted(lab, generations, note)
+
+
+def _hosts(
+    request: Request, before: Lab | None, default_hosts: tuple[HostFile, ...]
+) -> tuple[HostFile, ...]:
+    """The hosts that the lab is to have: all it had, and those asked for."""
+    had = {name: before.host(name) for name in before.hosts} if before else {}
+    asked = request.hosts or (() if before else default_hosts)
+    return tuple({**had, **{host.name: host for host in asked}}.values())
+
+
+def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note) -> Lab:
+    """Bring a lab whose supervisor runs to what is asked for: dead services, other hosts."""
+    if request.mode not in {None, lab.mode}:
+        raise LabError(
+            f"{lab.state}: the lab runs in mode {lab.mode}: `gpufarm lab down` first, then up "
+            f"--mode {request.mode}"
+        )
+    changed = {host.name for host in hosts if host.name not in lab.hosts}
+    changed |= {host.name for host in hosts if host.name in lab.hosts and lab.host(host.name) != host}
+    lab = msgspec.structs.replace(lab, hosts=tuple(host.name for host in hosts))
+    _prepare(lab, hosts)
+    generations = dict(state.wanted(lab.state).generations)
+    for process in services.processes(lab):
+        of_changed_host = any(service.host in changed for service in process.services)
+        if of_changed_host or not state.running(lab.state, process.name):
+            generations[process.name] = generations.get(process.name, 0) + 1
+    for database in config.DATABASES if changed else ():
+        template.make_own(lab, state.lab_secrets(lab.state), database)
+    _run_wanted(lab, generations, note)
+    return lab
+
+
+def _start(
+    request: Request, before: Lab | None, hosts: tuple[HostFile, ...], note: Note
+) -> Lab:
+    folder = request.state
+    mode = request.mode or (before.mode if before else "single")
+    had_ports = before.ports if before else {}
+    paste = paste_files(mode)
+    for name in FOLDERS:
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+    for leftover in (folder / "run").iterdir():
+        leftover.unlink()
+    with contextlib.ExitStack() as opened:
+        sockets = ports.open_all(APIS, had_ports)
+        for listening in sockets.values():
+            opened.enter_context(listening)
+        numbers = {name: ports.number(listening) for name, listening in sockets.items()}
+        if mode == "split":
+            numbers |= {name: ports.free(name, had_ports) for name in BROKER_PORTS}
+        lab = Lab(
+            state=folder, mode=mode, ports=numbers, hosts=tuple(host.name for host in hosts)
+        )
+        launched = supervisor.launch(folder, sockets)
+    try:
+        _prepare(lab, hosts, paste)
+        if not template.copy(lab):
+            note("the first lab with these packages: making its databases takes a while longer")
+        state.want(folder, {process.name: 1 for process in services.processes(lab)})
+        assert launched.stdin is not None
+        with contextlib.suppress(BrokenPipeError), launched.stdin as stdin:
+            stdin.write("go\n")
+        _wait(lab, note)
+    except BaseException:
+        _end(folder)
+        raise
+    return lab
+
+
+def _prepare(lab: Lab, hosts: tuple[HostFile, ...], paste: dict[str, Path] | None = None) -> None:
+    """Write every file that the services read, before any of them starts."""
+    folder = lab.state
+    for host in hosts:
+        identity = folder / "compute" / host.name / "compute_id"
+        identity.parent.mkdir(exist_ok=True, mode=0o700)
+        files.write_if_changed(identity, compute_id(host.name))
+    state.save_hosts(folder, hosts)
+    secrets = state.lab_secrets(folder)
+    texts = config.configuration(lab, secrets, paste or paste_files(lab.mode))
+    for path, text in texts.items():
+        files.write_if_changed(folder / path, text, files.SECRET)
+    template.make_keys(lab)
+    farm_settings.merge_roles(lab)
+    state.save(lab)
+
+
+def _run_wanted(lab: Lab, generations: dict[str, int], note: Note) -> None:
+    found = state.supervisor(lab.state)
+    if found is None:
+        raise LabError(f"{lab.state}: the lab's supervisor is gone: `gpufarm lab up` starts it")
+    state.want(lab.state, generations)
+    send(found, signal.SIGHUP)
+    try:
+        _wait(lab, note)
+    except BaseException:
+        _end(lab.state)
+        raise
+
+
+def _wait(lab: Lab, note: Note) -> None:
+    """Return once every service serves; ServiceDied or LabError where one never will."""
+    generations = state.wanted(lab.state).generations
+    waiting = {
+        service.key: process.name
+        for process in services.processes(lab)
+        for service in process.services
+    }
+    deadline = time.monotonic() + PATIENCE
+    while waiting:
+        done = [key for key, name in waiting.items() if services.serves(lab, key, generations[name])]
+        for key in done:
+            del waiting[key]
+            note(f"{key} serves")
+            deadline = time.monotonic() + PATIENCE
+        _check_alive(lab, generations)
+        if time.monotonic() > deadline:
+            key, name = next(iter(waiting.items()))
+            raise LabError(
+                f"{key} did not get ready within {PATIENCE:.0f} s; everything was stopped again. "
+                + "Its last lines:\n  " + "\n  ".join(_last_lines(lab, name))
+            )
+        if waiting:
+            time.sleep(0.02)
+
+
+def _check_alive(lab: Lab, generations: dict[str, int]) -> None:
+    if state.supervisor(lab.state) is None:
+        raise ServiceDied(
+            "the supervisor", str(lab.path("log", "supervisor.out")), _last_lines(lab, "supervisor")
+        )
+    for name, generation in generations.items():
+        run = state.run_of(lab.state, name)
+        if run and run.generation == generation and run.exit_status is not None:
+            raise ServiceDied(name, str(lab.path("log", f"{name}.out")), _last_lines(lab, name))
+
+
+def _last_lines(lab: Lab, name: str) -> tuple[str, ...]:
+    """The end of what the process wrote: to its standard error, or else to its log."""
+    for suffix in (".out", ".log"):
+        path = lab.path("log", name + suffix)
+        if path.exists() and path.stat().st_size:
+            return tuple(path.read_text(errors="replace").splitlines()[-LAST_LINES:])
+    return ()
+
+
+def _end(folder: Path) -> bool:
+    found = state.supervisor(folder)
+    if found is None:
+        return False
+    children = descendants(found)
+    end([found])
+    # Those that outlive a supervisor that had to be killed: the kernel signals them, this waits.
+    end(children, patience=0)
+    for leftover in (folder / "run").glob("*"):
+        leftover.unlink(missing_ok=True)
+    return True
