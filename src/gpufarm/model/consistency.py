@@ -30,12 +30,15 @@ from gpufarm.model.farm import (
 LONGEST_VALUE = 255
 """Of an extra spec, name and value (nova/api/validation/parameter_types.py, metadata)."""
 
-GLANCE_NAMES = frozenset(
-    # glance/api/v2/images.py: RequestDeserializer and get_base_properties
-    "checksum container_format created_at deleted deleted_at direct_url disk_format file id "
-    "location locations min_disk min_ram name os_hash_algo os_hash_value os_hidden owner protected "
-    "schema self size status stores tags updated_at virtual_size visibility".split()  # noqa: SIM905
-)
+# glance/api/v2/images.py: RequestDeserializer and get_base_properties
+# fmt: off
+GLANCE_NAMES = frozenset((
+    "checksum", "container_format", "created_at", "deleted", "deleted_at", "direct_url",
+    "disk_format", "file", "id", "location", "locations", "min_disk", "min_ram", "name",
+    "os_hash_algo", "os_hash_value", "os_hidden", "owner", "protected", "schema", "self",
+    "size", "status", "stores", "tags", "updated_at", "virtual_size", "visibility",
+))
+# fmt: on
 """What Glance keeps about an image itself, so that no property may be called so."""
 
 
