@@ -1,5 +1,6 @@
 """What a lab is, and where its parts lie below one state folder."""
 
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from gpufarm.system.processes import ProcessId, alive
 Mode = Literal["single", "split"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 CLOUD = "gpufarm-lab"
+STATE_VARIABLE = "GPUFARM_LAB_STATE"
 APIS = ("keystone", "placement", "glance", "neutron", "nova-api")
 BROKER_PORTS = ("rabbitmq", "rabbitmq-peers", "epmd")
 SERVICE_USERS = ("nova", "placement", "glance", "neutron")
@@ -65,8 +67,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def default_state() -> Path:
-    """Where the lab lies unless --state says otherwise (XDG state folder)."""
-    return Path(platformdirs.user_state_dir("gpufarm")) / "lab"
+    """Where the lab lies unless --state says otherwise."""
+    named = os.environ.get(STATE_VARIABLE)
+    return Path(named).absolute() if named else Path(platformdirs.user_state_dir("gpufarm")) / "lab"
 
 
 def load(state: Path) -> Lab:

@@ -219,6 +219,7 @@ def _wait(lab: Lab, note: Note) -> None:
         service.key: process.name
         for process in services.processes(lab)
         for service in process.services
+        if not services.serves(lab, service.key, generations[process.name])
     }
     deadline = time.monotonic() + PATIENCE
     while waiting:
