@@ -130,9 +130,16 @@ class Shared:
             self.app.stderr.flush()
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
-        """Show that something long goes on: a bar on a terminal, otherwise a line a step."""
-        with show(self.app.stderr, description, total, quiet=self._quiet) as progress:
+    def progress(
+        self, description: str, total: int | None = None, *, quick: bool = False
+    ) -> Iterator[Progress]:
+        """Show that something goes on: a bar on a terminal, otherwise a line a step.
+
+        What is `quick` shows no lines.
+        """
+        stream = self.app.stderr
+        hidden = self._quiet or (quick and not stream.isatty())
+        with show(stream, description, total, quiet=hidden) as progress:
             yield progress
 
     def _fail(self, error: Exception, status: int, prefix: str = "") -> int:

@@ -1,0 +1,154 @@
+"""Whether a server of a flavor can have its cards now, and if not, why and what to do.
+
+What is decided here: yes, or one sentence that names the cards (which, how many of how many, where)
+or, where cards are free, the host that lacks least and what it lacks.
+"""
+
+from gpufarm.capacity import cards
+from gpufarm.capacity.aliases import ALIAS_SPEC, asked, card_name, classes
+from gpufarm.capacity.cards import Count
+from gpufarm.capacity.flavors import closest
+from gpufarm.capacity.obstacles import Obstacle, has_cards, obstacles
+from gpufarm.capacity.rooms import Need, Room, need, rooms
+from gpufarm.capacity.snapshot import Snapshot
+from gpufarm.model.cloud import CloudFlavor
+from gpufarm.model.farm import CARDS_MARK
+
+NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
+RATIOS = {"VCPU": "cpu", "PCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
+
+
+def unjudged(snapshot: Snapshot, flavor: CloudFlavor) -> str | None:
+    """Why it cannot be said beforehand whether a server of `flavor` starts; None where it can."""
+    unknown = sorted(set(asked(flavor)) - classes(snapshot.flavors).keys())
+    if unknown:
+        return (
+            f"flavor {flavor.name}: no API shows which cards the alias {unknown[0]} asks for: "
+            f"set the flavor's property {CARDS_MARK} to {unknown[0]}=RESOURCE_CLASS"
+        )
+    if asked(flavor) and not snapshot.devices():
+        return (
+            "Placement knows no card of any host: set [pci]report_in_placement on the hosts for "
+            "servers to be checked before they start"
+        )
+    return None
+
+
+def refusal(snapshot: Snapshot, flavor: CloudFlavor, zone: str | None = None) -> str | None:
+    """Why no server of `flavor` can start now; None where one can, or where nobody can tell.
+
+    A flavor without cards is left to Nova.
+    """
+    if not asked(flavor) or unjudged(snapshot, flavor):
+        return None
+    aliases = classes(snapshot.flavors)
+    wanted = need(flavor, aliases)
+    if wanted is None:
+        return None
+    found = rooms(snapshot)
+    if any(not obstacles(room, wanted, zone) for room in found):
+        return None
+    with_cards = [room for room in found if has_cards(room, wanted)]
+    nearest = closest(with_cards, wanted, zone)
+    if nearest:
+        return _host_lacks(*nearest, wanted, aliases)
+    counts = cards.counts(snapshot)
+    for resource_class, number in sorted(wanted.cards.items()):
+        by_host = {host: count for (name, host), count in counts.items() if name == resource_class}
+        if all(count.free < number for count in by_host.values()):
+            return _cards_gone(_title(resource_class, aliases), number, by_host)
+    return _not_together(wanted, aliases)
+
+
+def _title(resource_class: str, aliases: dict[str, str]) -> tuple[str, str]:
+    return card_name(resource_class, aliases), resource_class
+
+
+def _cards_gone(title: tuple[str, str], number: int, by_host: dict[str, Count]) -> str:
+    card, resource_class = title
+    every = sum(by_host.values(), Count())
+    if not every.total:
+        return (
+            f"no host has a {card} card ({resource_class}); it needs {number}: check "
+            f"[pci]device_spec on the hosts and {ALIAS_SPEC} of the flavor"
+        )
+    hosts = _several(sum(1 for count in by_host.values() if count.total), "host")
+    fix = f"{_free_some(every)}, or add cards"
+    if every.free:
+        host, most = max(by_host.items(), key=lambda pair: pair[1].free)
+        return (
+            f"it needs {number} {card} cards ({resource_class}) of one host, and the most that is "
+            f"free on one is {most.free} ({host}); {_states(every)} of {every.total} on {hosts}: "
+            f"{fix}"
+        )
+    if every.used == every.total:
+        taken = f"all {every.used} of {every.total} {card} cards ({resource_class}) are in use"
+    else:
+        taken = f"no {card} card ({resource_class}) is free: {_states(every)} of {every.total}"
+    return f"{taken} on {hosts}; it needs {number}: {fix}"
+
+
+def _states(count: Count) -> str:
+    parts = [(count.used, "in use"), (count.cordoned, "cordoned"), (count.leaked, "leaked")]
+    return ", ".join(f"{number} {state}" for number, state in parts if number)
+
+
+def _free_some(count: Count) -> str:
+    ways = []
+    if count.used:
+        ways.append("delete a server that holds one")
+    if count.cordoned:
+        ways.append("uncordon one")
+    if count.leaked:
+        ways.append("remove a leaked allocation")
+    return ", ".join(ways)
+
+
+def _not_together(wanted: Need, aliases: dict[str, str]) -> str:
+    listed = " and ".join(
+        f"{number} {card_name(name, aliases)} ({name})"
+        for name, number in sorted(wanted.cards.items())
+    )
+    return f"no host has {listed} free together: delete servers that hold some of them"
+
+
+def _host_lacks(
+    room: Room, blocking: tuple[Obstacle, ...], wanted: Need, aliases: dict[str, str]
+) -> str:
+    free = " and ".join(
+        f"{room.cards.get(name, 0)} {card_name(name, aliases)} ({name})" for name in wanted.cards
+    )
+    subject = f"{free} free on {room.host}" if free else f"of the hosts {room.host} is nearest"
+    problems = "; ".join(_sentence(room.host, obstacle) for obstacle in blocking)
+    return f"{subject}, but {problems}"
+
+
+def _sentence(host: str, obstacle: Obstacle) -> str:
+    match obstacle.code:
+        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
+            return (
+                f"the host has {obstacle.available} {NAMES[obstacle.what]} left and it needs "
+                f"{obstacle.needed}: delete servers on {host}, or raise its "
+                f"{RATIOS[obstacle.what]}_allocation_ratio"
+            )
+        case "AGGREGATE":
+            return (
+                f"no aggregate of the host has {obstacle.what}={obstacle.needed} (it has "
+                f"{obstacle.available or 'none'}): add {host} to the flavor's aggregate"
+            )
+        case "ZONE":
+            return (
+                f"the host is in availability zone {obstacle.available}, not {obstacle.needed}: "
+                "name another zone, or none"
+            )
+        case "HOST_DISABLED":
+            return (
+                "its nova-compute is disabled: "
+                f"`openstack compute service set --enable {host} nova-compute`"
+            )
+        case _:
+            return f"its nova-compute is {obstacle.available}: start it, or see its log"
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,27 @@
+"""The two tables of `gpufarm capacity` and what is to be said beside them."""
+
+from gpufarm.capacity.cards import CardRow, cards
+from gpufarm.capacity.flavors import UNKNOWN_ALIAS, FlavorRow, flavors
+from gpufarm.capacity.snapshot import Snapshot
+from gpufarm.model.farm import CARDS_MARK
+
+
+def parts(snapshot: Snapshot) -> tuple[tuple[CardRow, ...], tuple[FlavorRow, ...]]:
+    return cards(snapshot), flavors(snapshot)
+
+
+def notes(snapshot: Snapshot) -> tuple[str, ...]:
+    """Why a table is empty or says nothing."""
+    texts = []
+    if not snapshot.devices():
+        texts.append(
+            "Placement knows no card: set [pci]report_in_placement on the hosts with cards "
+            "(`gpufarm farm apply` does)"
+        )
+    texts += [
+        f"flavor {row.flavor}: no API shows which cards its alias asks for: set its property "
+        f"{CARDS_MARK} to ALIAS=RESOURCE_CLASS"
+        for row in flavors(snapshot)
+        if row.limited_by == UNKNOWN_ALIAS
+    ]
+    return tuple(texts)

@@ -1,0 +1,31 @@
+"""What capacity is decided on: one reading of Placement and Nova, as frozen values."""
+
+import msgspec
+
+from gpufarm.model.cloud import CloudAggregate, CloudFlavor, ComputeHost, Provider
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """`lost` are the consumers of allocations that are neither a server nor a migration."""
+
+    providers: tuple[Provider, ...] = ()
+    hosts: tuple[ComputeHost, ...] = ()
+    flavors: tuple[CloudFlavor, ...] = ()
+    aggregates: tuple[CloudAggregate, ...] = ()
+    lost: frozenset[str] = frozenset()
+
+    def host_names(self) -> dict[str, str]:
+        """{uuid of a root provider: name of its nova-compute}.
+
+        A root whose nova-compute is gone goes under its own name, the hypervisor's.
+        """
+        services = {host.hypervisor_hostname: host.name for host in self.hosts}
+        return {
+            provider.uuid: services.get(provider.name, provider.name)
+            for provider in self.providers
+            if provider.uuid == provider.root_uuid
+        }
+
+    def devices(self) -> tuple[Provider, ...]:
+        """The PCI providers, each below its host's root."""
+        return tuple(found for found in self.providers if found.uuid != found.root_uuid)

@@ -1,0 +1,132 @@
+"""Making one server and following it; which cards it got."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cloud import placement
+from gpufarm.cloud.connect import faults
+from gpufarm.cloud.rest import get, pages
+from gpufarm.model.errors import NotInCloud, ServerFailed
+from gpufarm.model.server import Order, Server
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+FIRST_WAIT = 0.3
+LONGEST_WAIT = 3.0
+
+IN_PROGRESS = "BUILD"
+FAILED = "ERROR"
+
+
+def named(connection: "Connection", name: str) -> tuple[Server, ...]:
+    """Servers of the project that have exactly this name."""
+    with faults("reading servers"):
+        # Nova matches a part of the name, or a regular expression, depending on its database.
+        found = pages(connection.compute, "/servers/detail", "servers")
+        return tuple(_server(entry) for entry in found if entry["name"] == name)
+
+
+def show(connection: "Connection", server_id: str) -> Server:
+    with faults("reading a server"):
+        return _server(get(connection.compute, f"/servers/{server_id}")["server"])
+
+
+def image_id(connection: "Connection", name_or_id: str) -> str:
+    """Raises NotInCloud, and CloudError where several images have the name."""
+    with faults("reading images"):
+        found = connection.image.find_image(name_or_id)
+    if found is None:
+        raise NotInCloud("image", name_or_id, "`openstack image list` shows those there are")
+    return str(found.id)
+
+
+def image_name(connection: "Connection", server: Server) -> str | None:
+    """Its name, or its id where it is gone; None for a server that boots from a volume."""
+    if server.image_id is None:
+        return None
+    with faults("reading images"):
+        found = connection.image.find_image(server.image_id)
+    return str(found.name) if found else server.image_id
+
+
+def create(connection: "Connection", order: Order, flavor_id: str) -> str:
+    """Ask Nova for the server; returns its id. Raises CloudError, NotInCloud."""
+    asked: dict[str, Any] = {
+        "name": order.name,
+        "flavor_id": flavor_id,
+        "image_id": image_id(connection, order.image),
+        "networks": _networks(connection, order.network),
+    }
+    if order.zone:
+        asked["availability_zone"] = order.zone
+    with faults(f"creating server {order.name}"):
+        return str(connection.compute.create_server(**asked).id)
+
+
+def follow(
+    connection: "Connection", server_id: str, timeout: float, told: Callable[[str], None]
+) -> Server:
+    """The server once it is no longer being built; ServerFailed where that takes too long.
+
+    `told` hears of each new step. One that ended in ERROR is returned like any other.
+    """
+    deadline = time.monotonic() + timeout
+    wait, last = FIRST_WAIT, ""
+    while True:
+        server = show(connection, server_id)
+        if server.status != IN_PROGRESS:
+            return server
+        step = f"{server.name}: {server.task or 'building'}"
+        if step != last:
+            told(step)
+            last = step
+        if time.monotonic() >= deadline:
+            raise ServerFailed(
+                server.name,
+                f"still {server.status} ({server.task or 'no task'}) after {timeout:g} seconds: it "
+                f"goes on; look with `openstack server show {server_id}`",
+            )
+        time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+        wait = min(wait * 1.3, LONGEST_WAIT)
+
+
+def cards(connection: "Connection", server_id: str) -> list[str]:
+    """PCI addresses of the cards that Placement has allocated to the server, in order.
+
+    Nova names a device's provider <hypervisor_hostname>_<address>
+    (nova/compute/pci_placement_translator.py). Empty for who may not read Placement.
+    """
+    held = placement.held_by(connection, [server_id]).get(server_id, {})
+    devices = [uuid for uuid, amounts in held.items() if not amounts.keys() & {"MEMORY_MB"}]
+    names = placement.provider_names(connection, devices)
+    return sorted(name.rpartition("_")[2] for name in names if name.rpartition("_")[2].count(":"))
+
+
+def _networks(connection: "Connection", network: str) -> Any:
+    if network in ("auto", "none"):
+        return network
+    with faults("reading networks"):
+        found = connection.network.find_network(network)
+    if found is None:
+        raise NotInCloud("network", network, "`openstack network list` shows those there are")
+    return [{"uuid": found.id}]
+
+
+def _server(entry: dict[str, Any]) -> Server:
+    return Server(
+        id=entry["id"],
+        name=entry["name"],
+        status=entry["status"],
+        task=entry.get("OS-EXT-STS:task_state"),
+        host=entry.get("OS-EXT-SRV-ATTR:host"),
+        flavor=entry["flavor"]["original_name"],
+        # Nova gives an empty string for a server that boots from a volume.
+        image_id=(entry.get("image") or {}).get("id"),
+        addresses={
+            network: tuple(port["addr"] for port in ports)
+            for network, ports in entry.get("addresses", {}).items()
+        },
+        fault=entry.get("fault", {}).get("message", ""),
+    )

@@ -1,0 +1,28 @@
+"""A server as Nova shows it, and what one is asked for with."""
+
+import msgspec
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """`host` is None for who may not see it, and before one is chosen; `fault` is Nova's text."""
+
+    id: str
+    name: str
+    status: str
+    task: str | None = None
+    host: str | None = None
+    flavor: str = ""
+    image_id: str | None = None
+    addresses: dict[str, tuple[str, ...]] = {}
+    fault: str = ""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """`network` is a name or id, or `auto` or `none` as Nova takes them; `timeout` in seconds."""
+
+    name: str
+    flavor: str
+    image: str
+    network: str = "auto"
+    zone: str | None = None
+    timeout: float = 600.0
