@@ -109,6 +109,9 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
             self.to_log(runner.process.name)
             gc.enable()
+            if self.nova_preloaded and not runner.process.name.startswith("nova"):
+                # Nova has registered its options here by now and forbidden eventlet.
+                run.exec_anew(runner)
             run.main(runner)
         except BaseException:  # noqa: BLE001 - the last word of a process that is about to end
             traceback.print_exc()

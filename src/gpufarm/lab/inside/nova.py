@@ -61,11 +61,12 @@ def _configure(runner: Runner, host: str | None) -> None:
     from oslo_log import log
 
     arguments, files = _arguments(runner), config.nova_files(runner.lab, host)
-    if nova_config.CONF.default_config_files:
+    if runner.configured:
         nova_config.CONF(arguments, project="nova", prog="nova", default_config_files=files)
     else:
         nova_config.parse_args(["nova", *arguments], default_config_files=files, prog="nova")
         log.setup(nova_config.CONF, "nova")
+        runner.configured = True
 
 
 def _api(runner: Runner, service: Service) -> object:
@@ -77,6 +78,7 @@ def _api(runner: Runner, service: Service) -> object:
     from nova.api.openstack import wsgi_app
 
     application = wsgi_app.init_application("osapi_compute", "nova-api")
+    runner.configured = True
     listening = runner.sockets["nova-api"]
     threading.Thread(target=serve, args=(application, listening), daemon=True).start()
     runner.ready(service)

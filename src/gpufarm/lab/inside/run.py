@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import json
 import os
 import signal
 import socket
@@ -9,10 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from gpufarm.lab import state, template
 from gpufarm.lab.inside import broker, databases
-from gpufarm.lab.services import BROKER, Process, Service, serves
+from gpufarm.lab.services import BROKER, Process, Service, processes, serves
 from gpufarm.lab.state import Lab
 
 WSGI_THREADS = 8
@@ -30,6 +32,8 @@ class Runner:
         self.process = process
         self.generation = generation
         self.sockets = sockets
+        self.configured = False
+        """Whether Nova's CONF was parsed once in this process."""
 
     def ready(self, service: Service) -> None:
         """Tell everybody who waits that `service` serves."""
@@ -49,6 +53,25 @@ class Runner:
             template.keep(self.lab, names)
         for name in names:
             template.make_own(self.lab, state.lab_secrets(self.lab.state), name)
+
+
+def exec_anew(runner: Runner) -> None:
+    """Replace this process by a fresh interpreter that runs the same; does not return."""
+    descriptors = {name: found.fileno() for name, found in runner.sockets.items()}
+    for descriptor in descriptors.values():
+        os.set_inheritable(descriptor, True)
+    arguments = [str(runner.lab.state), runner.process.name, str(runner.generation)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
+    os.execv(sys.executable, [*command, json.dumps(descriptors)])
+
+
+def from_arguments(arguments: list[str]) -> Runner:
+    """What `exec_anew` replaced: state folder, process, generation, JSON {service: descriptor}."""
+    lab = state.load(Path(arguments[0]))
+    process = next(found for found in processes(lab) if found.name == arguments[1])
+    descriptors = json.loads(arguments[3])
+    sockets = {name: socket.socket(fileno=number) for name, number in descriptors.items()}
+    return Runner(lab, process, int(arguments[2]), sockets)
 
 
 def main(runner: Runner) -> None:
@@ -134,3 +157,7 @@ def serve(application: object, listening: socket.socket) -> None:
     import waitress
 
     waitress.serve(application, sockets=[listening], threads=WSGI_THREADS, _quiet=True)
+
+
+if __name__ == "__main__":
+    main(from_arguments(sys.argv[1:]))
