@@ -23,7 +23,8 @@ def boot(connection: "Connection", order: Order, told: Told, note: Told) -> Serv
     """
     flavor = find_flavor(catalog.flavors(connection), order.flavor)
     if asked(flavor):
-        snapshot = facts.read(connection, told)
+        told(f"checking that {order.name} can have its cards")
+        snapshot = facts.read(connection)
         doubt = admission.unjudged(snapshot, flavor)
         if doubt:
             note(f"not checked beforehand: {doubt}")

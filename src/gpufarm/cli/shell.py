@@ -27,11 +27,13 @@ class Commands(commandmanager.CommandManager):
         for entry_point in entry_points(group=namespace):
             self.commands[entry_point.name.replace("_", " ")] = entry_point
 
-    def beginning_with(self, words: Sequence[str]) -> list[str]:
-        """Names of commands whose first word is the first of `words`; all where there is none."""
-        first = words[0] if words else ""
-        names = sorted(name for name, _ in self)
-        return [name for name in names if name.split()[0] == first] or names
+    def below(self, words: Sequence[str]) -> list[str]:
+        """Names of commands that begin with `words` and go on."""
+        return sorted(
+            name
+            for name in self.commands
+            if name.split()[: len(words)] == list(words) and len(name.split()) > len(words)
+        )
 
 
 class Shell(app.App):
@@ -111,36 +113,48 @@ class Shell(app.App):
         return int(super().run(list(argv)))
 
     def run_subcommand(self, argv: list[str]) -> int:
-        words = argv[1:] if argv[:1] == ["help"] else argv
-        if words:
-            try:
-                self.command_manager.find_command(words)
-            except ValueError:
-                return self.unknown(words)
-        return int(super().run_subcommand(argv))
+        helping = argv[0] == "help"
+        words = argv[1:] if helping else argv
+        if helping and self.command_manager.below(words):
+            self.print_commands(self.stdout, words)
+            return 0
+        try:
+            self.command_manager.find_command(words)
+        except ValueError:
+            return self.unknown(words)
+        # Not through cliff's help command, which reads the metadata of every distribution.
+        return int(super().run_subcommand([*words, "--help"] if helping else words))
 
     def unknown(self, words: Sequence[str]) -> int:
+        """Exit status of what is no command; says which there are."""
         if words[0].startswith("-"):
             self.parser.error(f"unrecognized arguments: {words[0]}")
-        names = "\n  ".join(self.command_manager.beginning_with(words))
+        names = self.command_manager.below(words[:1]) or self.command_manager.below(())
+        listed = "\n  ".join(names)
         self.stderr.write(
-            f"error: {' '.join(words)!r} is not a {self.NAME} command; there are:\n  {names}\n"
+            f"error: {' '.join(words)!r} is not a {self.NAME} command; there are:\n  {listed}\n"
         )
         return EXIT_USAGE
 
-    def print_commands(self, stream: IO[str]) -> None:
-        self.parser.print_help(stream)
-        stream.write("\ncommands:\n")
-        for name, entry_point in sorted(self.command_manager):
-            description = inspect.getdoc(entry_point.load()) or ""
-            stream.write(f"  {name:<16} {description.splitlines()[0].rstrip('.')}\n")
+    def print_commands(self, stream: IO[str], words: Sequence[str] = ()) -> None:
+        """Help on all commands, or on those that begin with `words`."""
+        if not words:
+            self.parser.print_help(stream)
+            stream.write("\n")
+        stream.write("commands:\n")
+        for name in self.command_manager.below(words):
+            description = inspect.getdoc(self.command_manager.commands[name].load()) or ""
+            stream.write(f"  {name:<14} {description.partition(chr(10))[0].rstrip('.')}\n")
         stream.write(f"\n`{self.NAME} COMMAND --help` says more, with an example.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `gpufarm` with `argv` (the process's own where None); returns the exit status."""
     try:
-        status = Shell().run(sys.argv[1:] if argv is None else argv)
+        try:
+            status = Shell().run(sys.argv[1:] if argv is None else argv)
+        except SystemExit as leaving:  # of a parser: help, version, wrong usage
+            status = int(leaving.code or 0)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader is gone; without this Python complains once more when it closes stdout.

@@ -101,7 +101,8 @@ def cards(connection: "Connection", server_id: str) -> list[str]:
     held = placement.held_by(connection, [server_id]).get(server_id, {})
     devices = [uuid for uuid, amounts in held.items() if not amounts.keys() & {"MEMORY_MB"}]
     names = placement.provider_names(connection, devices)
-    return sorted(name.rpartition("_")[2] for name in names if name.rpartition("_")[2].count(":"))
+    addresses = [name.rpartition("_")[2].lower() for name in names]
+    return sorted(address for address in addresses if ":" in address)
 
 
 def _networks(connection: "Connection", network: str) -> Any:
