@@ -141,6 +141,8 @@ def _keystone(lab: Lab) -> dict[str, Section]:
     return {
         "DEFAULT": {**_log(lab, "keystone"), "transport_url": "fake://"},
         "database": _database(lab, "keystone"),
+        # One process serves it, so what it remembers is never outdated by another.
+        "cache": {"enabled": True, "backend": "dogpile.cache.memory"},
         "identity": {"password_hash_rounds": 4},
         "token": {"provider": "fernet"},
         "fernet_tokens": keys["fernet"],
