@@ -1,0 +1,67 @@
+"""Plans host aggregates and, through them, availability zones.
+
+Nova gives an aggregate a zone and changes it, but never takes it away (nova/compute/api.py,
+is_safe_to_update_az): that takes a new aggregate.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from gpufarm.catalog.plan.marks import change_reason, ownership
+from gpufarm.model.change import Change, differences
+from gpufarm.model.cloud import CloudAggregate
+from gpufarm.model.farm import FARM_MARK, Farm
+
+KIND: Final = "aggregate"
+
+
+def plan(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:
+    by_name = {aggregate.name: aggregate for aggregate in aggregates}
+    for name in farm.aggregates:
+        change = _plan_one(farm, name, by_name.get(name))
+        if change:
+            yield change
+
+
+def _plan_one(farm: Farm, name: str, current: CloudAggregate | None) -> Change | None:
+    wanted = wanted_aggregate(farm, name)
+    if current is None:
+        return Change("create", KIND, name, differences({}, fields(wanted)), "not in the cloud")
+    owner = ownership(f"aggregate {name}", current.properties.get(FARM_MARK), farm)
+    changes = differences(fields(current), fields(wanted))
+    if current.zone and not wanted.zone:
+        return Change("replace", KIND, name, changes, "Nova takes no zone away from an aggregate")
+    return Change("change", KIND, name, changes, change_reason(owner)) if changes else None
+
+
+def unneeded(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:
+    for aggregate in aggregates:
+        if (
+            aggregate.properties.get(FARM_MARK) == farm.name
+            and aggregate.name not in farm.aggregates
+        ):
+            yield Change("remove", KIND, aggregate.name, (), "no longer in the farm file")
+
+
+def wanted_aggregate(farm: Farm, name: str) -> CloudAggregate:
+    """As it should be; without an id, which Nova gives."""
+    aggregate = farm.aggregates[name]
+    return CloudAggregate(
+        id=0,
+        name=name,
+        zone=aggregate.zone,
+        hosts=frozenset(aggregate.hosts),
+        properties=aggregate.properties | {FARM_MARK: farm.name},
+    )
+
+
+def fields(aggregate: CloudAggregate) -> dict[str, Any]:
+    """By the names that a change shows; what is empty is left out."""
+    named: dict[str, Any] = {
+        f"properties.{key}": value for key, value in aggregate.properties.items()
+    }
+    if aggregate.zone:
+        named["zone"] = aggregate.zone
+    if aggregate.hosts:
+        named["hosts"] = sorted(aggregate.hosts)
+    return named
