@@ -15,7 +15,7 @@ from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.farm import CARDS_MARK
 
 NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
-RATIOS = {"VCPU": "cpu", "PCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
+RATIOS = {"VCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
 
 
 def unjudged(snapshot: Snapshot, flavor: CloudFlavor) -> str | None:
@@ -119,22 +119,18 @@ def _host_lacks(
         f"{room.cards.get(name, 0)} {card_name(name, aliases)} ({name})" for name in wanted.cards
     )
     subject = f"{free} free on {room.host}" if free else f"of the hosts {room.host} is nearest"
-    problems = "; ".join(_sentence(room.host, obstacle) for obstacle in blocking)
+    problems = "; ".join(_sentence(room, obstacle) for obstacle in blocking)
     return f"{subject}, but {problems}"
 
 
-def _sentence(host: str, obstacle: Obstacle) -> str:
+def _sentence(room: Room, obstacle: Obstacle) -> str:
     match obstacle.code:
         case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
-            return (
-                f"the host has {obstacle.available} {NAMES[obstacle.what]} left and it needs "
-                f"{obstacle.needed}: delete servers on {host}, or raise its "
-                f"{RATIOS[obstacle.what]}_allocation_ratio"
-            )
+            return _too_little(room, obstacle)
         case "AGGREGATE":
             return (
                 f"no aggregate of the host has {obstacle.what}={obstacle.needed} (it has "
-                f"{obstacle.available or 'none'}): add {host} to the flavor's aggregate"
+                f"{obstacle.available or 'none'}): add {room.host} to the flavor's aggregate"
             )
         case "ZONE":
             return (
@@ -144,10 +140,21 @@ def _sentence(host: str, obstacle: Obstacle) -> str:
         case "HOST_DISABLED":
             return (
                 "its nova-compute is disabled: "
-                f"`openstack compute service set --enable {host} nova-compute`"
+                f"`openstack compute service set --enable {room.host} nova-compute`"
             )
         case _:
             return f"its nova-compute is {obstacle.available}: start it, or see its log"
+
+
+def _too_little(room: Room, obstacle: Obstacle) -> str:
+    name = NAMES[obstacle.what]
+    largest = room.largest.get(obstacle.what, 0)
+    if isinstance(obstacle.needed, int) and obstacle.needed > largest:
+        return f"the host has {largest} {name} in all and it needs {obstacle.needed}"
+    fix = f"delete servers on {room.host}"
+    if obstacle.what in RATIOS:
+        fix += f", or raise its {RATIOS[obstacle.what]}_allocation_ratio"
+    return f"the host has {obstacle.available} {name} left and it needs {obstacle.needed}: {fix}"
 
 
 def _several(number: int, noun: str) -> str:

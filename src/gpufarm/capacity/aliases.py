@@ -45,6 +45,6 @@ def asked(flavor: CloudFlavor) -> dict[str, int]:
     wanted: dict[str, int] = {}
     for part in flavor.properties.get(ALIAS_SPEC, "").split(","):
         alias, colon, count = part.strip().partition(":")
-        if colon and count.strip().isdigit():
+        if alias and colon and count.strip().isdigit() and int(count):
             wanted[alias.strip()] = wanted.get(alias.strip(), 0) + int(count)
     return wanted
