@@ -1,0 +1,77 @@
+# The two commands are `make up` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MADE := $(VENV)/.made
+FARM ?= examples/hgx-h100
+LAB_STATE ?= $(CURDIR)/.lab
+PYTEST_FLAGS ?=
+
+export GPUFARM_LAB_STATE := $(LAB_STATE)
+
+.DEFAULT_GOAL := help
+.PHONY: help up down reset test check lint types imports unit functional bench-lab lock schema clean
+
+help:
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@tools/venv "$(PYTHON)" "$(VENV)"
+
+$(MADE)-lab: requirements/lab.txt pyproject.toml | $(BIN)/python
+	@echo "installing gpufarm and the embedded OpenStack into $(VENV) (a minute or two, once)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements/lab.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(MADE)-dev: requirements/dev.txt | $(MADE)-lab
+	@echo "installing what the tests need into $(VENV)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements/dev.txt
+	@touch $@
+
+up: $(MADE)-lab ## an OpenStack with GPU hosts on this machine, and a GPU server in it
+	@BIN=$(BIN) FARM=$(FARM) tools/up
+
+down: ## end what `make up` started; its servers are there again at the next `make up`
+	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab down; fi
+
+reset: ## end it and forget all of it
+	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab reset; fi
+
+test: $(MADE)-dev check ## set-up and the whole test suite
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: lint types imports ## what needs no test run: style, types, direction of imports
+
+lint: $(MADE)-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(MADE)-dev
+	@$(BIN)/mypy
+
+imports: $(MADE)-dev
+	@$(BIN)/lint-imports
+
+unit: $(MADE)-dev ## the tests that need no lab, in seconds
+	@$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)
+
+functional: $(MADE)-dev ## the tests on a real OpenStack
+	@$(BIN)/python -m pytest tests/functional $(PYTEST_FLAGS)
+
+bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
+	@$(BIN)/python benchmarks/lab.py
+
+lock: $(MADE)-dev ## lock the dependencies anew
+	@for file in lab dev; do \
+		extra=$$([ $$file = dev ] && echo "--group dev -c requirements/lab.txt"); \
+		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra lab $$extra --universal \
+			--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+			--no-header -o requirements/$$file.txt; \
+	done
+
+clean: reset ## remove what was made here
+	rm -rf $(VENV) .lab build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
