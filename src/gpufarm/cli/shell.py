@@ -88,7 +88,7 @@ class Shell(app.App):
         return strict(parser)
 
     def configure_logging(self) -> None:
-        level = {0: logging.ERROR, 1: logging.ERROR, 2: logging.INFO}.get(
+        level = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}.get(
             3 if self.options.debug else self.options.verbose_level, logging.DEBUG
         )
         logging.basicConfig(stream=self.stderr, level=level, format="%(name)s: %(message)s")
@@ -97,6 +97,8 @@ class Shell(app.App):
             handler.setFormatter(logging.Formatter(self.LOG_FILE_MESSAGE_FORMAT))
             logging.getLogger().addHandler(handler)
         if level > logging.INFO:
+            # It warns of each way that it tries, and then raises what our message says.
+            logging.getLogger("keystoneauth").setLevel(logging.ERROR)
             warnings.simplefilter("ignore")  # of the libraries; nobody who runs this can act on it
 
     def run(self, argv: Sequence[str]) -> int:

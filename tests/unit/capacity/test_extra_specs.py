@@ -8,22 +8,8 @@ from hypothesis import strategies as st
 
 from gpufarm.capacity.extra_specs import asked_of_aggregate, matches
 
-OPERATORS = [
-    "=",
-    "==",
-    "!=",
-    ">=",
-    "<=",
-    "s==",
-    "s!=",
-    "s<",
-    "s<=",
-    "s>",
-    "s>=",
-    "<in>",
-    "<all-in>",
-    "<or>",
-]
+NUMBERS = ["=", "==", "!=", ">=", "<="]
+OPERATORS = [*NUMBERS, "s==", "s!=", "s<", "s<=", "s>", "s>=", "<in>", "<all-in>", "<or>"]
 word = st.sampled_from(["true", "false", "4", "4.5", "10", "k2", "", "k2,k4200"])
 wish = st.one_of(
     word,
