@@ -179,12 +179,3 @@ def flavor_properties(farm: Farm, flavor: Flavor) -> dict[str, str]:
             f"{card}={farm.cards[card].placement_class}" for card in flavor.cards
         )
     return properties | {FARM_MARK: farm.name}
-
-
-def schema() -> dict[str, object]:
-    """The farm file as JSON Schema."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gpufarm farm file",
-        **msgspec.json.schema(Farm),
-    }

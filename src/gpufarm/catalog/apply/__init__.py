@@ -39,9 +39,9 @@ def apply(
     where the cloud does not do as asked or does not end up as planned.
     """
     done: dict[tuple[str, str, str], Change] = {}
+    stuck = 0
     before: tuple[Change, ...] = ()
     failure: CloudError | None = None
-    stuck = 0
     for _ in range(MOST_ROUNDS):
         catalog = door.read()
         check_hosts(farm, catalog.hosts)
@@ -51,21 +51,34 @@ def apply(
         if not replace:
             refuse_replacements(changes)
         stuck = stuck + 1 if changes == before else 0
-        if stuck and failure is None:
-            raise _unequal(changes)
-        if stuck >= MOST_TIMES_STUCK:
-            raise _refused(failure)
-        if stuck:
-            time.sleep(STUCK_SECONDS)
-        before, failure = changes, None
-        try:
-            for text in carry_out(farm, changes, catalog, files, door):
-                told(text)
-        except (CloudConflict, NotInCloud) as error:
-            failure = error
-        else:
+        _give_up(stuck, changes, failure)
+        before, failure = changes, _attempt(carry_out(farm, changes, catalog, files, door), told)
+        if failure is None:
             done |= {(change.action, change.kind, change.name): change for change in changes}
     raise failure or _unequal(before)
+
+
+def _attempt(steps: Iterator[str], told: Callable[[str], None]) -> CloudError | None:
+    """Take all `steps`; the conflict that ended them early, if one did."""
+    try:
+        for text in steps:
+            told(text)
+    except (CloudConflict, NotInCloud) as error:
+        return error
+    return None
+
+
+def _give_up(stuck: int, changes: Sequence[Change], failure: CloudError | None) -> None:
+    """Raise where the plan is what it was before, without a conflict or after several."""
+    if stuck and failure is None:
+        raise _unequal(changes)
+    if stuck >= MOST_TIMES_STUCK:
+        raise CloudConflict(
+            f"{failure}. That was tried {MOST_TIMES_STUCK + 1} times and nothing else changed "
+            "meanwhile: the cloud refuses it for the reason that it gives"
+        ) from failure
+    if stuck:
+        time.sleep(STUCK_SECONDS)
 
 
 def carry_out(
@@ -92,13 +105,6 @@ def carry_out(
 
 def _of(kind: str, changes: Sequence[Change]) -> list[Change]:
     return [change for change in changes if change.kind == kind]
-
-
-def _refused(failure: CloudError | None) -> CloudConflict:
-    return CloudConflict(
-        f"{failure}. That was tried {MOST_TIMES_STUCK + 1} times and nothing else changed "
-        "meanwhile: the cloud refuses it for the reason that it gives"
-    )
 
 
 def _unequal(changes: Sequence[Change]) -> CloudError:

@@ -1,0 +1,259 @@
+"""`gpufarm farm`: the OpenStack side of a GPU farm, from one file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cli.base import Command, Lister, UsageError
+
+if TYPE_CHECKING:
+    from gpufarm.cli.farm_target import Target
+    from gpufarm.model.change import Change
+    from gpufarm.model.farm import Farm
+
+COLUMNS = ("action", "kind", "name", "changes", "reason")
+
+HOW_TO_RENDER = (
+    "Nova's settings cannot be read through the API: `gpufarm farm render {} --layout "
+    "plain|kolla|osa -o DIR` writes those that this farm needs"
+)
+
+Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+
+
+class FarmLister(Lister):
+    """Base of the commands that compare a farm file with a cloud."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("farm", metavar="FARM.yaml", type=Path, help="the farm file")
+        parser.add_argument(
+            "--prune",
+            action="store_true",
+            help="also remove what carries this farm's mark and is no longer in its file",
+        )
+        parser.add_argument(
+            "--replace",
+            action="store_true",
+            help="also replace (delete and create anew) what OpenStack cannot change in place",
+        )
+        return parser
+
+    def target(self, parsed_args: argparse.Namespace) -> "Target":
+        """The farm and the cloud, both read; raises what `plan` raises, before any change."""
+        from gpufarm.cli import farm_target
+
+        farm, files = farm_target.load(parsed_args.farm)
+        connection = self.connection()
+        with self.progress("reading the cloud", quick=True) as progress:
+            progress.advance(f"comparing {parsed_args.farm} with the cloud")
+            found = farm_target.look(farm, files, connection)
+        if found.lab is None:
+            self.note(HOW_TO_RENDER.format(parsed_args.farm))
+        return found
+
+    def tell_unneeded(self, found: "Target", parsed_args: argparse.Namespace) -> None:
+        unneeded = [] if parsed_args.prune else found.unneeded()
+        if unneeded:
+            listed = ", ".join(f"{change.kind} {change.name}" for change in unneeded)
+            self.note(f"no longer in the farm file, and kept without --prune: {listed}")
+
+
+class PlanFarm(FarmLister):
+    """Show what `farm apply` would change; change nothing.
+
+    What an object is called decides which one is meant. One that carries the farm's mark is the
+    farm's, one that carries no mark is taken over, one with another farm's mark is an error.
+    """
+
+    examples = """
+        # what would be done
+        gpufarm farm plan farm.yaml
+
+        # the same for a script; an empty list when nothing is to do
+        gpufarm farm plan farm.yaml -f json
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        found = self.target(parsed_args)
+        changes = found.plan(prune=parsed_args.prune)
+        self.tell_unneeded(found, parsed_args)
+        if not parsed_args.replace and any(change.action == "replace" for change in changes):
+            self.note("`farm apply` refuses the replacements unless it gets --replace")
+        if not changes:
+            self.note("nothing to do")
+        return _table(changes)
+
+
+class Apply(FarmLister):
+    """Make the cloud as the farm file says, and list what was changed.
+
+    Whatever interrupts it, the next apply goes on from there. It ends when a new plan is empty.
+    """
+
+    examples = """
+        # do it
+        gpufarm farm apply farm.yaml
+
+        # with a flavor of another size, and without what left the file
+        gpufarm farm apply farm.yaml --replace --prune
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        from gpufarm.catalog.apply import apply
+        from gpufarm.catalog.plan import refuse_replacements
+
+        found = self.target(parsed_args)
+        changes = found.plan(prune=parsed_args.prune)
+        if not parsed_args.replace:
+            refuse_replacements(changes)
+        settings = found.settings_changes()
+        with self.progress(f"applying farm {found.farm.name}") as progress:
+            found.put_settings(progress.advance)
+            done = apply(
+                found.farm,
+                found.door,
+                found.files,
+                prune=parsed_args.prune,
+                replace=parsed_args.replace,
+                told=progress.advance,
+            )
+        self.tell_unneeded(found, parsed_args)
+        if not (settings or done):
+            self.note("nothing to do")
+        return _table((*settings, *done))
+
+
+class Check(FarmLister):
+    """List every drift from the farm file; exit status 2 where there is one.
+
+    Drift is what `farm apply` with the same options would change. Where the hosts' hardware cannot
+    be seen, a card that its hosts do not report to Placement is drift too.
+    """
+
+    examples = """
+        # is all as the file says?
+        gpufarm farm check farm.yaml && echo in order
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        found = self.target(parsed_args)
+        changes = (*found.plan(prune=parsed_args.prune), *found.unreported())
+        self.tell_unneeded(found, parsed_args)
+        self.found = bool(changes)
+        if not changes:
+            self.note("in order")
+        return _table(changes)
+
+
+class Render(Command):
+    """Write the Nova and Placement settings that a farm needs, for other deployment tools.
+
+    plain: drop-in files by role. kolla: what kolla-ansible reads below /etc/kolla. osa: what
+    openstack-ansible reads below /etc/openstack_deploy.
+    """
+
+    auth_required = False
+
+    examples = """
+        # look at them
+        gpufarm farm render farm.yaml
+
+        # for kolla-ansible
+        gpufarm farm render farm.yaml --layout kolla -o /etc/kolla
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from gpufarm.nova.layouts import LAYOUTS
+
+        parser = super().get_parser(prog_name)
+        parser.add_argument("farm", metavar="FARM.yaml", type=Path, help="the farm file")
+        parser.add_argument(
+            "--layout", choices=tuple(LAYOUTS), default="plain", help="for which tool (%(default)s)"
+        )
+        parser.add_argument(
+            "-o", "--output", metavar="DIR", type=Path, help="write files there; otherwise print"
+        )
+        parser.add_argument(
+            "--host",
+            metavar="HOST",
+            action="append",
+            default=[],
+            help="a compute host to write settings for (repeatable; by default those that the "
+            "farm file names, where some card is not on every host)",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        from gpufarm.model import farm as model
+        from gpufarm.nova import layouts
+
+        farm = model.read(parsed_args.farm)
+        hosts = _host_names(parsed_args.host) or _own_hosts(farm)
+        rendered = layouts.files(farm, parsed_args.layout, hosts)
+        if parsed_args.output:
+            self._write(parsed_args.output, rendered)
+        else:
+            texts = [f"# ==> {path} <==\n{text}" for path, text in rendered.items()]
+            self.app.stdout.write("\n".join(texts))
+
+    def _write(self, folder: Path, rendered: dict[str, str]) -> None:
+        from gpufarm.system import files
+
+        for name, text in rendered.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written = files.write_if_changed(path, text)
+            self.note(f"{'wrote' if written else 'unchanged'} {path}")
+
+
+class Schema(Command):
+    """Print the JSON Schema of the farm file, or of the host file of simulated hosts."""
+
+    auth_required = False
+
+    examples = """
+        # for an editor or a linter
+        gpufarm farm schema > farm.schema.json
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--of", choices=("farm", "host"), default="farm", help="of which file (%(default)s)"
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        import json
+
+        from gpufarm.model import schema
+
+        kinds = {"farm": schema.farm, "host": schema.host}
+        self.app.stdout.write(json.dumps(kinds[parsed_args.of](), indent=2) + "\n")
+
+
+def _table(changes: Sequence["Change"]) -> Table:
+    from gpufarm.cli.farm_columns import row
+
+    return COLUMNS, [row(change) for change in changes]
+
+
+def _own_hosts(farm: "Farm") -> tuple[str, ...]:
+    from gpufarm.model.farm import named_hosts
+    from gpufarm.nova.layouts import bound_to_hosts
+
+    return tuple(sorted(named_hosts(farm))) if bound_to_hosts(farm) else ()
+
+
+def _host_names(given: list[str]) -> tuple[str, ...]:
+    """They become parts of paths, so that not everything may be one."""
+    import msgspec
+
+    from gpufarm.model.farm import ComputeName
+
+    try:
+        return tuple(msgspec.convert(given, list[ComputeName]))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--host {' '.join(given)!r}: not the name of a host") from error

@@ -1,0 +1,123 @@
+"""A farm file beside the cloud that it is for: what `farm plan|apply|check` put together.
+
+The lab is the one cloud whose hardware and whose Nova settings can be seen; everything about it is
+in here, so that the rest is the same for every cloud.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.catalog import fitness
+from gpufarm.catalog import plan as catalog_plan
+from gpufarm.cloud import placement
+from gpufarm.cloud.catalog import CloudCatalog
+from gpufarm.model import farm as model
+from gpufarm.model.catalog import Catalog, ImageFile
+from gpufarm.model.change import Change
+from gpufarm.model.errors import FarmError
+from gpufarm.model.farm import Farm
+from gpufarm.nova import plan as nova_plan
+from gpufarm.system import digests
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+
+def load(path: Path) -> tuple[Farm, dict[str, ImageFile]]:
+    """The farm file and the digests of its image files, which are named from its folder.
+
+    Raises DocumentError or FarmError.
+    """
+    farm = model.read(path)
+    files = {}
+    for name, image in farm.images.items():
+        if image.file:
+            try:
+                files[name] = digests.read(path.parent / image.file)
+            except OSError as error:
+                raise FarmError(
+                    f"image {name}",
+                    f"its file {path.parent / image.file} cannot be read: {error.strerror}",
+                ) from error
+    return farm, files
+
+
+class Target:
+    """One reading of the cloud; `lab` is None where the cloud is none."""
+
+    def __init__(
+        self, farm: Farm, files: dict[str, ImageFile], connection: "Connection", lab: Any
+    ) -> None:
+        self.farm = farm
+        self.files = files
+        self.door = CloudCatalog(connection, farm.name, farm.images)
+        self.lab = lab
+        self._connection = connection
+        self._catalog: Catalog = self.door.read()
+
+    def check(self) -> None:
+        """Raise FarmError where the cloud has not what the farm file builds on."""
+        fitness.check_hosts(self.farm, self._catalog.hosts)
+        if self.lab is not None:
+            from gpufarm.lab import farm as lab_farm
+
+            fitness.check_hardware(self.farm, lab_farm.hardware(self.lab))
+
+    def plan(self, *, prune: bool) -> tuple[Change, ...]:
+        """Everything that `apply` would change, the settings first."""
+        return (
+            *self.settings_changes(),
+            *catalog_plan.plan(self.farm, self._catalog, self.files, prune=prune),
+        )
+
+    def unneeded(self) -> tuple[Change, ...]:
+        return catalog_plan.unneeded(self.farm, self._catalog)
+
+    def settings_changes(self) -> tuple[Change, ...]:
+        """Nothing where the settings cannot be read."""
+        return nova_plan.plan(self.farm, self._settings_now())
+
+    def put_settings(self, told: Callable[[str], None]) -> None:
+        """Put the settings in place that differ, where that can be done."""
+        roles = [change.name for change in self.settings_changes()]
+        if roles:
+            from gpufarm.lab import farm as lab_farm
+
+            told(f"write the Nova settings of {', '.join(roles)}")
+            lab_farm.put_settings(self.lab, nova_plan.wanted(self.farm, roles), told)
+
+    def unreported(self) -> tuple[Change, ...]:
+        """Cards that no host reports to Placement; only where the hardware cannot be seen."""
+        if self.lab is not None or not self.farm.cards:
+            return ()
+        providers = placement.providers(self._connection)
+        return fitness.unreported(self.farm, self._catalog.hosts, providers)
+
+    def _settings_now(self) -> dict[str, str]:
+        if self.lab is None:
+            return {}
+        from gpufarm.lab import farm as lab_farm
+
+        return lab_farm.settings_now(self.lab)
+
+
+def look(farm: Farm, files: dict[str, ImageFile], connection: "Connection") -> Target:
+    """Raises CloudError, and FarmError where the cloud has not what the farm file builds on."""
+    found = Target(farm, files, connection, find_lab(connection))
+    found.check()
+    return found
+
+
+def find_lab(connection: "Connection") -> Any:
+    """The lab that `connection` leads to; None for any other cloud."""
+    try:
+        from gpufarm.lab import farm as lab_farm
+    except ImportError:  # gpufarm without its lab extra
+        return None
+    address = getattr(connection.session.auth, "auth_url", None)
+    # What `gpufarm lab env` exports leads to the state folder of a lab that is not the default one.
+    config_file = os.environ.get("OS_CLIENT_CONFIG_FILE")
+    folders = (Path(config_file).parent,) if config_file else ()
+    return lab_farm.find(address, folders) if address else None
