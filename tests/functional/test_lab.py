@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from functional.conftest import RunningLab
+from running_lab import RunningLab
 
 from gpufarm.lab import ports, state
 from gpufarm.system import processes
