@@ -11,9 +11,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def example_hosts() -> list[str]:
     """`--hosts PATH` for every example."""
-    return [
-        word for path in sorted(EXAMPLES.glob("*/hosts")) for word in ("--hosts", str(path))
-    ]
+    return [word for path in sorted(EXAMPLES.glob("*/hosts")) for word in ("--hosts", str(path))]
 
 
 @pytest.fixture(scope="session")

@@ -263,7 +263,7 @@ def test_a_service_that_dies_during_up_ends_it(own_lab: RunningLab, tmp_path: Pa
     assert done.returncode == 1
     assert "nova died while the lab was starting" in done.stderr
     assert "PciInvalidAlias" in done.stderr
-    assert "Traceback (most recent call last):\n  File \"/work" not in done.stderr
+    assert 'Traceback (most recent call last):\n  File "/work' not in done.stderr
     assert nothing_runs(own_lab.state)
     wrong.unlink()
     own_lab.run("lab", "up")

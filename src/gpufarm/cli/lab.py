@@ -66,7 +66,7 @@ class Up(Lister):
         request = up.Request(state=_folder(parsed_args), mode=parsed_args.mode, hosts=hosts)
         with self.progress("starting the lab") as progress:
             lab = up.up(request, default(), progress.advance)
-        return _table(status.status(lab))
+        return _table(status.status(lab, ask=False))
 
 
 class Status(Lister):

@@ -265,11 +265,10 @@ def nova_files(lab: Lab, host: str | None) -> list[str]:
     In `single` mode one process is both, so what the farm file says for the two roles is merged
     into one file for each host (an alias that stands in two files is refused by Nova).
     """
-    farm = lab.path("etc", "nova", FARM_FOLDER)
-    common = lab.path("etc", "nova", "nova.conf")
-    if host is None:
-        found = [common, farm / f"{CONTROLLER}.conf"]
+    nova, name = lab.path("etc", "nova"), host or CONTROLLER
+    if lab.mode == "single":
+        farm = f"merged-{name}.conf"
     else:
-        prefix = "merged" if lab.mode == "single" else "compute"
-        found = [common, lab.path("etc", "nova", f"{host}.conf"), farm / f"{prefix}-{host}.conf"]
+        farm = f"{CONTROLLER}.conf" if host is None else f"compute-{host}.conf"
+    found = [nova / "nova.conf", nova / f"{name}.conf", nova / FARM_FOLDER / farm]
     return [str(path) for path in found if path.exists()]

@@ -37,12 +37,20 @@ def put(lab: Lab, wanted: dict[str, str]) -> tuple[str, ...]:
 
 
 def merge_roles(lab: Lab) -> None:
-    """Write one file for each host of a `single` lab, whose one process has both roles."""
+    """Write the files of a `single` lab, whose one process has both roles.
+
+    One for each host, read while its nova-compute starts, and one to go on with afterwards: what
+    Nova reads again later (report_in_placement) holds for every role; which devices a host offers
+    (device_spec) it reads only at its start.
+    """
     if lab.mode != "single":
         return
     texts = now(lab)
     controller = settings.parse(texts[config.CONTROLLER])
-    for host in lab.hosts:
-        compute = settings.parse(texts[COMPUTE_ROLE + host])
-        merged = settings.render(settings.merge(controller, compute))
-        files.write_if_changed(path(lab, f"merged/{host}"), merged, files.SECRET)
+    computes = {host: settings.parse(texts[COMPUTE_ROLE + host]) for host in lab.hosts}
+    merged = {host: settings.merge(controller, compute) for host, compute in computes.items()}
+    later = [settings.without(compute, "pci", "device_spec") for compute in computes.values()]
+    merged[config.CONTROLLER] = settings.merge(controller, *later)
+    for name, found in merged.items():
+        text = settings.render(found)
+        files.write_if_changed(path(lab, f"merged/{name}"), text, files.SECRET)

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 import msgspec
 
@@ -32,11 +33,15 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     age_seconds: int | None
 
 
-def status(lab: Lab) -> tuple[ServiceStatus, ...]:
-    """Every service of the lab; an API is healthy when it answers, any other once it serves."""
+def status(lab: Lab, *, ask: bool = True) -> tuple[ServiceStatus, ...]:
+    """Every service of the lab; an API is healthy when it answers, any other once it serves.
+
+    Without `ask` the APIs are taken at their word, as `up` has it from them.
+    """
     found = services.processes(lab)
     runs = {process.name: _alive(lab, process) for process in found}
-    answering = _answering(lab, [service for process in found for service in process.services])
+    apis = [service for process in found for service in process.services if service.name in APIS]
+    answering = _answering(lab, apis) if ask else {}
     rows = [_supervisor(lab)]
     for process in found:
         rows += _rows(lab, process, runs[process.name], answering)
@@ -53,7 +58,7 @@ def _alive(lab: Lab, process: Process) -> ProcessId | None:
 def _rows(
     lab: Lab, process: Process, alive: ProcessId | None, answering: Mapping[str, bool]
 ) -> list[ServiceStatus]:
-    memory = _memory(lab, process, alive) / len(process.services)
+    memory = _memory(process, alive) / len(process.services)
     age = int(time.time() - alive.started) if alive else None
     return [
         ServiceStatus(
@@ -70,7 +75,7 @@ def _rows(
     ]
 
 
-def _memory(lab: Lab, process: Process, alive: ProcessId | None) -> float:
+def _memory(process: Process, alive: ProcessId | None) -> float:
     if alive is None:
         return 0.0
     below = processes.descendants(alive) if process.name in services.BROKER else []
@@ -98,9 +103,9 @@ def _address(lab: Lab, service: Service) -> str | None:
     return None
 
 
-def _answering(lab: Lab, found: list[Service]) -> dict[str, bool]:
+def _answering(lab: Lab, apis: list[Service]) -> dict[str, bool]:
     """{API: whether it answers}, asked at the same time."""
-    names = [service.name for service in found if service.name in APIS]
+    names = [service.name for service in apis]
     if state.supervisor(lab.state) is None:
         return dict.fromkeys(names, False)
     with ThreadPoolExecutor(len(names)) as pool:
@@ -113,8 +118,6 @@ def _answers(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT):  # noqa: S310 - our own http URL
             return True
     except urllib.error.HTTPError as error:
-        return error.code < 500
+        return error.code < HTTPStatus.INTERNAL_SERVER_ERROR
     except OSError:
         return False
-
-

@@ -6,6 +6,7 @@ is missing, or at another generation than wanted, is started anew. What runs is 
 `run/<process>.json`. A process that dies is reported, not restarted: `lab up` does that.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -67,7 +69,7 @@ class Supervisor:
         while True:
             number = signal.sigwaitinfo(watched).si_signo
             if number == signal.SIGTERM:
-                self.stop([pid for pid in self.children])
+                self.stop(list(self.children))
                 return
             if number == signal.SIGHUP:
                 self.reconcile()
@@ -180,24 +182,30 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def launch(folder: Path, sockets: run.Sockets) -> subprocess.Popen[str]:
-    """Start the supervisor of that lab, in a session of its own; it waits for "go"."""
+def launch(folder: Path, sockets: run.Sockets) -> Callable[[], None]:
+    """Start the supervisor of that lab, in a session of its own; returns what tells it to go."""
     descriptors = {name: found.fileno() for name, found in sockets.items()}
+    reading, writing = os.pipe()
     with (folder / "log" / "supervisor.out").open("a") as log:
         launched = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", __name__, str(folder), json.dumps(descriptors)],
-            stdin=subprocess.PIPE,
+            stdin=reading,
             stdout=log,
             stderr=log,
             pass_fds=list(descriptors.values()),
             start_new_session=True,
-            text=True,
             cwd="/",
             env={**os.environ, "EVENTLET_NO_GREENDNS": "yes", "PYTHONUNBUFFERED": "1"},
         )
+    os.close(reading)
     identity = identify(launched.pid) or ProcessId(launched.pid, time.time())
     files.write(folder / "run" / "supervisor.json", msgspec.json.encode(identity))
-    return launched
+
+    def go() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
+            pipe.write("go\n")
+
+    return go
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ between labs is written into the copies here, at every start, since ports may ha
 """
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import importlib.metadata
 import os
@@ -113,7 +113,7 @@ def _own_nova_api(connection: sqlite3.Connection, lab: Lab, secrets: Secrets) ->
             "UPDATE cell_mappings SET database_connection = ?, transport_url = ? WHERE name = ?",
             (config.database_url(lab, database), transport, cell),
         )
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     connection.executemany(
         "INSERT OR IGNORE INTO host_mappings (created_at, cell_id, host) "
         "SELECT ?, id, ? FROM cell_mappings WHERE name = 'cell1'",

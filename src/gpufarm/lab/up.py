@@ -8,7 +8,6 @@ meanwhile ends it, and then nothing stays running.
 import contextlib
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +117,8 @@ def _hosts(
     request: Request, before: Lab | None, default_hosts: tuple[HostFile, ...]
 ) -> tuple[HostFile, ...]:
     """The hosts that the lab is to have: all it had, and those asked for."""
+    if any(host.name == config.CONTROLLER for host in request.hosts or ()):
+        raise LabError(f"a host cannot be named {config.CONTROLLER}: the lab's own services are")
     had = {name: before.host(name) for name in before.hosts} if before else {}
     asked = request.hosts or (() if before else default_hosts)
     return tuple({**had, **{host.name: host for host in asked}}.values())
@@ -131,7 +132,9 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
             f"--mode {request.mode}"
         )
     changed = {host.name for host in hosts if host.name not in lab.hosts}
-    changed |= {host.name for host in hosts if host.name in lab.hosts and lab.host(host.name) != host}
+    changed |= {
+        host.name for host in hosts if host.name in lab.hosts and lab.host(host.name) != host
+    }
     lab = msgspec.structs.replace(lab, hosts=tuple(host.name for host in hosts))
     _prepare(lab, hosts)
     generations = dict(state.wanted(lab.state).generations)
@@ -145,9 +148,7 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
     return lab
 
 
-def _start(
-    request: Request, before: Lab | None, hosts: tuple[HostFile, ...], note: Note
-) -> Lab:
+def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], note: Note) -> Lab:
     folder = request.state
     mode = request.mode or (before.mode if before else "single")
     had_ports = before.ports if before else {}
@@ -163,18 +164,14 @@ def _start(
         numbers = {name: ports.number(listening) for name, listening in sockets.items()}
         if mode == "split":
             numbers |= {name: ports.free(name, had_ports) for name in BROKER_PORTS}
-        lab = Lab(
-            state=folder, mode=mode, ports=numbers, hosts=tuple(host.name for host in hosts)
-        )
-        launched = supervisor.launch(folder, sockets)
+        lab = Lab(state=folder, mode=mode, ports=numbers, hosts=tuple(host.name for host in hosts))
+        go = supervisor.launch(folder, sockets)
     try:
         _prepare(lab, hosts, paste)
         if not template.copy(lab):
             note("the first lab with these packages: making its databases takes a while longer")
         state.want(folder, {process.name: 1 for process in services.processes(lab)})
-        assert launched.stdin is not None
-        with contextlib.suppress(BrokenPipeError), launched.stdin as stdin:
-            stdin.write("go\n")
+        go()
         _wait(lab, note)
     except BaseException:
         _end(folder)
@@ -223,7 +220,9 @@ def _wait(lab: Lab, note: Note) -> None:
     }
     deadline = time.monotonic() + PATIENCE
     while waiting:
-        done = [key for key, name in waiting.items() if services.serves(lab, key, generations[name])]
+        done = [
+            key for key, name in waiting.items() if services.serves(lab, key, generations[name])
+        ]
         for key in done:
             del waiting[key]
             note(f"{key} serves")
@@ -231,9 +230,10 @@ def _wait(lab: Lab, note: Note) -> None:
         _check_alive(lab, generations)
         if time.monotonic() > deadline:
             key, name = next(iter(waiting.items()))
+            lines = "\n  ".join(_last_lines(lab, name))
             raise LabError(
                 f"{key} did not get ready within {PATIENCE:.0f} s; everything was stopped again. "
-                + "Its last lines:\n  " + "\n  ".join(_last_lines(lab, name))
+                f"Its last lines:\n  {lines}"
             )
         if waiting:
             time.sleep(0.02)

@@ -7,7 +7,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the values below."""
 
 
-class CloudFlavor(Value):
+class CloudFlavor(Value, frozen=True):
     id: str
     name: str
     vcpus: int
@@ -17,7 +17,7 @@ class CloudFlavor(Value):
     properties: dict[str, str]
 
 
-class CloudAggregate(Value):
+class CloudAggregate(Value, frozen=True):
     """`properties` without availability_zone, which Nova keeps among them and `zone` holds."""
 
     id: int
@@ -27,7 +27,7 @@ class CloudAggregate(Value):
     properties: dict[str, str]
 
 
-class CloudImage(Value):
+class CloudImage(Value, frozen=True):
     id: str
     name: str
     status: str
@@ -39,7 +39,7 @@ class CloudImage(Value):
     properties: dict[str, str]
 
 
-class ComputeHost(Value):
+class ComputeHost(Value, frozen=True):
     """A nova-compute service. `hypervisor_hostname` is the name of its root resource provider."""
 
     name: str
@@ -48,7 +48,7 @@ class ComputeHost(Value):
     enabled: bool
 
 
-class Inventory(Value):
+class Inventory(Value, frozen=True):
     """Of one resource class of one provider."""
 
     total: int
@@ -57,7 +57,7 @@ class Inventory(Value):
     allocation_ratio: float = 1.0
 
 
-class Provider(Value):
+class Provider(Value, frozen=True):
     """A resource provider with its inventories and the consumers that hold allocations."""
 
     uuid: str

@@ -15,7 +15,7 @@ HostName = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 Positive = Annotated[int, Meta(ge=1)]
 
 
-class HostFunction(Document, kw_only=True):
+class HostFunction(Document, frozen=True, kw_only=True):
     """One PCI function of a simulated host."""
 
     address: PciAddress
@@ -29,7 +29,7 @@ class HostFunction(Document, kw_only=True):
     physical_function: PciAddress | None = None
 
 
-class HostFile(Document, kw_only=True):
+class HostFile(Document, frozen=True, kw_only=True):
     """A host file; `count` makes that many hosts, named NAME-1 to NAME-count."""
 
     version: Literal[1]

@@ -36,6 +36,13 @@ def merge(*parts: Settings) -> Settings:
     return Settings(sections)
 
 
+def without(settings: Settings, section: str, option: str) -> Settings:
+    """`settings` but for that option."""
+    options = dict(settings.sections.get(section, {}))
+    options.pop(option, None)
+    return Settings({**settings.sections, section: options})
+
+
 def render(settings: Settings, comment: str = "") -> str:
     """As the text of a configuration file."""
     lines = [f"# {line}" for line in comment.splitlines()]

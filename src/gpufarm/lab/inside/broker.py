@@ -53,7 +53,6 @@ def _environment(lab: Lab, folder: Path) -> dict[str, str]:
         "RUNNING_UNDER_SYSTEMD": "true",
         # One scheduler that sleeps when idle: a broker for a handful of processes.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-            "+S 1:1 +sbwt none +P 65536 +t 1048576 "
-            "-kernel inet_dist_use_interface {127,0,0,1}"
+            "+S 1:1 +sbwt none +P 65536 +t 1048576 -kernel inet_dist_use_interface {127,0,0,1}"
         ),
     }

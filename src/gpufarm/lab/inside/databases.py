@@ -26,7 +26,7 @@ CATALOG = {
 """{service: its type in the catalogue}; the service's name there is the same as here."""
 
 NETWORK = "198.18.0.0/16"
-"""For benchmarks of networks (RFC 2544), so no network of the user's; nothing is ever sent to it."""
+"""For benchmarks of networks (RFC 2544), so no network of the user's; nothing is sent to it."""
 
 OWNER = "lab"
 """The network's project, which need not exist: it is shared with all of them."""

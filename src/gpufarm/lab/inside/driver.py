@@ -81,9 +81,13 @@ class SimulatedDriver(fake.FakeDriver):
 
     def spawn(self, context: Any, instance: Any, *args: Any, **kwargs: Any) -> None:
         self._meet("spawn")
-        self._start(instance, lambda: fake.FakeDriver.spawn(self, context, instance, *args, **kwargs))
+        self._start(
+            instance, lambda: fake.FakeDriver.spawn(self, context, instance, *args, **kwargs)
+        )
 
-    def finish_revert_migration(self, context: Any, instance: Any, *args: Any, **kwargs: Any) -> None:
+    def finish_revert_migration(
+        self, context: Any, instance: Any, *args: Any, **kwargs: Any
+    ) -> None:
         self._meet("finish_revert_migration")
         revert = super().finish_revert_migration
         self._start(instance, lambda: revert(context, instance, *args, **kwargs))
@@ -127,9 +131,7 @@ class SimulatedDriver(fake.FakeDriver):
             raise exception.NovaException(fault.error)
 
     def _hardware(self) -> HostFile:
-        return msgspec.json.decode(
-            state.host_path(FOLDER, self._name).read_bytes(), type=HostFile
-        )
+        return msgspec.json.decode(state.host_path(FOLDER, self._name).read_bytes(), type=HostFile)
 
     def _shape(self, host: HostFile) -> None:
         self.vcpus, self.memory_mb, self.local_gb = host.vcpus, host.memory_mb, host.disk_gb

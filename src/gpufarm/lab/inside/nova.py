@@ -21,7 +21,6 @@ def preload() -> None:
     import nova.compute.manager
     import nova.conductor.manager
     import nova.scheduler.manager
-    import nova.virt
     from nova import objects
 
     objects.register_all()
@@ -40,10 +39,9 @@ def run(runner: Runner) -> None:
     runner.own_databases()
     runner.wait_for(runner.process.after)
     started = [_START[service.name](runner, service) for service in runner.process.services]
-    if any(service.name == COMPUTE for service in runner.process.services):
-        if len(started) > 1:
-            # The control plane's own settings are what requests are to meet from here on.
-            _configure(runner, None)
+    if len(started) > 1:
+        # The last nova-compute's own settings are not those that requests are to meet from here on.
+        _configure(runner, None)
     threading.Event().wait()
 
 

@@ -1,0 +1,75 @@
+"""Clouds that do not answer, and credentials that are not good enough (issue 2, "Bad input")."""
+
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from running_lab import RunningLab
+
+from gpufarm.lab import state
+
+pytestmark = pytest.mark.lab
+
+
+def complain(lab: RunningLab, **environment: str) -> str:
+    """What `gpufarm capacity` says, once it has failed as it should."""
+    other = RunningLab(lab.state, {**lab.env, **environment})
+    started = time.monotonic()
+    done = other.run("capacity", check=False)
+    assert time.monotonic() - started < 10
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("error: ")
+    return message
+
+
+def with_auth(lab: RunningLab, **changed: str) -> str:
+    """Path of a clouds.yaml like the lab's, with that changed below `auth`."""
+    clouds = yaml.safe_load((lab.state / "clouds.yaml").read_text())
+    clouds["clouds"][state.CLOUD]["auth"].update(changed)
+    path = lab.state / f"clouds-{secrets.token_hex(4)}.yaml"
+    path.write_text(yaml.safe_dump(clouds))
+    return str(path)
+
+
+def test_a_wrong_password(lab: RunningLab) -> None:
+    said = complain(lab, OS_CLIENT_CONFIG_FILE=with_auth(lab, password="hunter2"))
+    assert "credentials were not accepted" in said
+    assert "hunter2" not in said
+
+
+def test_a_cloud_that_does_not_answer(lab: RunningLab) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/v3"
+        said = complain(lab, OS_CLIENT_CONFIG_FILE=with_auth(lab, auth_url=address))
+    assert address in said
+    assert "Connection refused" in said
+
+
+def test_a_cloud_that_no_file_has(lab: RunningLab) -> None:
+    assert "nowhere" in complain(lab, OS_CLOUD="nowhere")
+
+
+@pytest.fixture
+def member(lab: RunningLab) -> Iterator[dict[str, str]]:
+    """Credentials of a user who is a member of the project and no administrator."""
+    identity = lab.connection.identity
+    password = secrets.token_hex(8)
+    user = identity.create_user(name="t-member", password=password)
+    role = identity.find_role("member") or identity.create_role(name="member")
+    project = identity.get_project(lab.connection.current_project_id)
+    identity.assign_project_role_to_user(project, user, role)
+    yield {"username": "t-member", "password": password}
+    identity.delete_user(user)
+
+
+def test_a_user_without_rights(lab: RunningLab, member: dict[str, str]) -> None:
+    said = complain(lab, OS_CLIENT_CONFIG_FILE=with_auth(lab, **member))
+    assert "not allowed" in said
+    assert member["password"] not in said
