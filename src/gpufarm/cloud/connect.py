@@ -124,10 +124,12 @@ def _from_status(error: Exception, status: int, where: str) -> CloudError:
                 f"{at}: the credentials were not accepted (HTTP 401): check user name, password, "
                 "project and their domains"
             )
+        case HTTPStatus.FORBIDDEN if "quota" in said.lower():
+            return CloudRefused(f"{at}: {said} (HTTP 403): delete something, or ask for more quota")
         case HTTPStatus.FORBIDDEN:
             return CloudRefused(
                 f"{at}: these credentials are not allowed to do that (HTTP 403): {said}: an "
-                "administrator's are needed, or a larger quota"
+                "administrator's are needed"
             )
         case HTTPStatus.NOT_FOUND if missing := _missing(address):
             return NotInCloud(*missing, fix=f"{where}: it may have been removed meanwhile")
@@ -143,7 +145,7 @@ def _said(error: Exception) -> str:
     response = getattr(error, "response", None)
     with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, AttributeError):
         # Placement's form (api-ref, Errors), which openstacksdk does not read.
-        return str(response.json()["errors"][0]["detail"]).strip()  # type: ignore[union-attr]
+        return _one_line(response.json()["errors"][0]["detail"])  # type: ignore[union-attr]
     said = getattr(error, "details", None) or getattr(error, "message", None) or error
     return re.sub(r" \(HTTP \d+\).*", "", _one_line(said))
 

@@ -23,7 +23,8 @@ def complain(lab: RunningLab, **environment: str) -> str:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    (message,) = done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    message = done.stderr.strip()
     assert message.startswith("error: ")
     return message
 

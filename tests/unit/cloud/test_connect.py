@@ -31,7 +31,10 @@ class Answers(BaseHTTPRequestHandler):
         _, status, form, *_ = self.path.split("/")
         text = {
             "nova": json.dumps({"itemNotFound": {"message": "Said by Nova.", "code": 1}}),
-            "placement": json.dumps({"errors": [{"title": "T", "detail": "Said by Placement.\n"}]}),
+            "placement": json.dumps(
+                {"errors": [{"title": "T", "detail": "Said by\n \nPlacement.\n"}]}
+            ),
+            "quota": json.dumps({"forbidden": {"message": "Quota exceeded for cores", "code": 1}}),
             "html": "<html><body><h1>502 Bad Gateway</h1></body></html>",
             "nothing": "",
         }[form].encode()
@@ -66,6 +69,7 @@ def answered(url: str) -> CloudError:
     [
         ("/401/nova", CloudRefused, ["credentials were not accepted", "HTTP 401"]),
         ("/403/nova", CloudRefused, ["not allowed", "Said by Nova", "HTTP 403"]),
+        ("/403/quota", CloudRefused, ["Quota exceeded", "ask for more quota"]),
         ("/404/nova/flavors/f-1", NotInCloud, ["no flavor 'f-1'"]),
         ("/404/nova/os-aggregates/7", NotInCloud, ["no aggregate '7'"]),
         ("/404/placement/resource_providers/u", NotInCloud, ["no resource provider 'u'"]),
