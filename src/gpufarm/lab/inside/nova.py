@@ -1,9 +1,13 @@
 """Nova's services: all of them in one process, or one of them."""
 
+import importlib
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 from gpufarm.lab import config
 from gpufarm.lab.environment import paste_files
@@ -11,27 +15,38 @@ from gpufarm.lab.inside.run import Runner, serve
 from gpufarm.lab.services import COMPUTE, Service
 
 
+FINISH_SECONDS = 4.0
+"""Below the supervisor's patience with a process that it ends."""
+
+MODULES = (
+    "nova.api.openstack.compute.routes",
+    "nova.api.openstack.wsgi_app",
+    "nova.compute.manager",
+    "nova.conductor.manager",
+    "nova.scheduler.manager",
+)
+
+
 def preload() -> None:
     """Import what every Nova process needs; nothing here reads a configuration."""
     from nova import monkey_patch
 
     monkey_patch.patch(backend="threading")
-    import nova.api.openstack.compute.routes
-    import nova.api.openstack.wsgi_app
-    import nova.compute.manager
-    import nova.conductor.manager
-    import nova.scheduler.manager
+    for name in MODULES:
+        importlib.import_module(name)
     from nova import objects
 
-    objects.register_all()
     from gpufarm.lab.inside import driver
 
+    objects.register_all()
     # Nova prefixes compute_driver with `nova.virt.` and imports that.
     sys.modules["nova.virt.gpufarm_lab"] = driver
 
 
 def run(runner: Runner) -> None:
-    """Start the services of this process in their order, then wait for a signal."""
+    """Start the services of this process in their order; ends on SIGTERM."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
     preload()
     from gpufarm.lab.inside import driver
 
@@ -42,7 +57,19 @@ def run(runner: Runner) -> None:
     if len(started) > 1:
         # The last nova-compute's own settings are not those that requests are to meet from here on.
         _configure(runner, None)
-    threading.Event().wait()
+    ending.wait()
+    _finish([service.manager for service in started if service is not None])
+    os._exit(0)
+
+
+def _finish(managers: list[Any]) -> None:
+    """Let what is under way come to its end: a server whose build is cut off ends in ERROR.
+
+    Twice, since a task of the conductor ends by handing one to a nova-compute.
+    """
+    deadline = time.monotonic() + FINISH_SECONDS
+    for manager in (*managers, *managers):
+        manager._wait_for_in_progress_tasks(max(0.0, deadline - time.monotonic()))
 
 
 def _arguments(runner: Runner) -> list[str]:
@@ -67,7 +94,7 @@ def _configure(runner: Runner, host: str | None) -> None:
         runner.configured = True
 
 
-def _api(runner: Runner, service: Service) -> object:
+def _api(runner: Runner, service: Service) -> None:
     # Nova's own start of its WSGI application reads these; the paste file has to come first.
     paste = paste_files(runner.lab.mode)["nova"]
     files = [str(paste), *config.nova_files(runner.lab, None)]
@@ -80,13 +107,10 @@ def _api(runner: Runner, service: Service) -> object:
     listening = runner.sockets["nova-api"]
     threading.Thread(target=serve, args=(application, listening), daemon=True).start()
     runner.ready(service)
-    return application
 
 
-def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], object]:
-    def start(runner: Runner, service: Service) -> object:
-        import importlib
-
+def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], Any]:
+    def start(runner: Runner, service: Service) -> Any:
         from nova import service as nova_service
 
         _configure(runner, service.host)
@@ -104,7 +128,7 @@ def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], object]:
     return start
 
 
-_START: dict[str, Callable[[Runner, Service], object]] = {
+_START: dict[str, Callable[[Runner, Service], Any]] = {
     "nova-api": _api,
     "nova-conductor": _starter("nova-conductor", "nova.conductor.rpcapi"),
     "nova-scheduler": _starter("nova-scheduler", "nova.scheduler.rpcapi"),
