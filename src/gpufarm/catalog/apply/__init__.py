@@ -86,10 +86,12 @@ def carry_out(
 ) -> Iterator[str]:
     """Do it call by call, saying before each what it does.
 
-    Flavors come after what they need, and what goes, goes last: users before what they use.
+    Flavors come after what they need, and what goes, goes last: users before what they use. Only the
+    hosts of an aggregate that goes leave it first, since they may have to be in another zone.
     """
     kept = [change for change in changes if change.action != "remove"]
     gone = [change for change in changes if change.action == "remove"]
+    yield from aggregates.empty(_of(aggregates.KIND, gone), catalog, door)
     yield from aggregates.carry_out(farm, _of(aggregates.KIND, kept), catalog, door)
     for change in _of(images.KIND, kept):
         yield from images.carry_out(farm, change, catalog, files, door)

@@ -13,7 +13,7 @@ from gpufarm.model.change import Change
 from gpufarm.model.cloud import CloudAggregate
 from gpufarm.model.farm import Farm
 
-__all__ = ["KIND", "carry_out", "remove"]
+__all__ = ["KIND", "carry_out", "empty", "remove"]
 
 
 def carry_out(farm: Farm, changes: Sequence[Change], catalog: Catalog, door: Door) -> Iterator[str]:
@@ -38,10 +38,18 @@ def carry_out(farm: Farm, changes: Sequence[Change], catalog: Catalog, door: Doo
             door.add_host(ids[change.name], host)
 
 
+def empty(changes: Sequence[Change], catalog: Catalog, door: Door) -> Iterator[str]:
+    """Take the hosts out of aggregates that go."""
+    for change in changes:
+        current = _named(change.name, catalog)
+        if current:
+            yield from _leave(current, current.hosts, door)
+
+
 def remove(name: str, catalog: Catalog, door: Door) -> Iterator[str]:
+    """Of an aggregate that was emptied before."""
     aggregate = _named(name, catalog)
     if aggregate:
-        yield from _leave(aggregate, aggregate.hosts, door)
         yield f"remove aggregate {name}"
         door.delete_aggregate(aggregate.id)
 

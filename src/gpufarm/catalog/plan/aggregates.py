@@ -4,22 +4,27 @@ Nova gives an aggregate a zone and changes it, but never takes it away (nova/com
 is_safe_to_update_az): that takes a new aggregate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from gpufarm.catalog.plan.marks import change_reason, ownership
+from gpufarm.catalog.plan.marks import change_reason, ownership, replace_reason
 from gpufarm.model.change import Change, differences
 from gpufarm.model.cloud import CloudAggregate
+from gpufarm.model.errors import FarmError
 from gpufarm.model.farm import FARM_MARK, Farm
 
 KIND: Final = "aggregate"
 
 
-def plan(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:
+def plan(
+    farm: Farm, aggregates: Sequence[CloudAggregate], *, prune: bool = False
+) -> Iterable[Change]:
     by_name = {aggregate.name: aggregate for aggregate in aggregates}
+    gone = {change.name for change in unneeded(farm, aggregates)} if prune else set[str]()
     for name in farm.aggregates:
         change = _plan_one(farm, name, by_name.get(name))
         if change:
+            _check_zones(farm, name, [each for each in aggregates if each.name not in gone])
             yield change
 
 
@@ -30,8 +35,24 @@ def _plan_one(farm: Farm, name: str, current: CloudAggregate | None) -> Change |
     owner = ownership(f"aggregate {name}", current.properties.get(FARM_MARK), farm)
     changes = differences(fields(current), fields(wanted))
     if current.zone and not wanted.zone:
-        return Change("replace", KIND, name, changes, "Nova takes no zone away from an aggregate")
+        reason = replace_reason(owner, "Nova cannot take the zone away from an aggregate")
+        return Change("replace", KIND, name, changes, reason)
     return Change("change", KIND, name, changes, change_reason(owner)) if changes else None
+
+
+def _check_zones(farm: Farm, name: str, stay: Iterable[CloudAggregate]) -> None:
+    """Raise FarmError where a host stays in another zone through somebody else's aggregate."""
+    wanted = wanted_aggregate(farm, name)
+    for other in stay:
+        if other.name in farm.aggregates or not (wanted.zone and other.zone):
+            continue
+        for host in sorted(wanted.hosts & other.hosts if other.zone != wanted.zone else ()):
+            raise FarmError(
+                f"aggregate {name}",
+                f"host {host} is in zone {other.zone} through aggregate {other.name}, which is not "
+                f"in the farm file, and cannot be in zone {wanted.zone} too: take it out there"
+                + (", or --prune" if other.properties.get(FARM_MARK) == farm.name else ""),
+            )
 
 
 def unneeded(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:

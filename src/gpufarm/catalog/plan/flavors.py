@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gpufarm.catalog.plan.marks import change_reason, ownership
+from gpufarm.catalog.plan.marks import change_reason, ownership, replace_reason
 from gpufarm.model.change import Change, differences
 from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.farm import FARM_MARK, Farm, flavor_properties
@@ -49,8 +49,8 @@ def _plan_one(
     changes = differences(fields(current), wanted)
     fixed = [change.field for change in changes if change.field in FIXED]
     if fixed:
-        reason = f"Nova changes no {', '.join(fixed)} of a flavor that is there"
-        return Change("replace", KIND, name, changes, reason)
+        why = f"Nova cannot change {', '.join(fixed)} of a flavor in place"
+        return Change("replace", KIND, name, changes, replace_reason(owner, why))
     if keeper:
         return Change("replace", KIND, name, changes, "a replacement was interrupted")
     return Change("change", KIND, name, changes, change_reason(owner)) if changes else None

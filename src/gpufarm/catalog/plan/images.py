@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gpufarm.catalog.plan.marks import change_reason, ownership
+from gpufarm.catalog.plan.marks import change_reason, ownership, replace_reason
 from gpufarm.model.catalog import ImageFile
 from gpufarm.model.change import Change, FieldChange, differences
 from gpufarm.model.cloud import CloudImage
@@ -49,12 +49,15 @@ def _plan_own(
 ) -> Change | None:
     current, superseded = choose(farm, name, same_name, file)
     wanted = wanted_image(farm, name, file)
-    if current is None:
+    if current is None and not superseded:
         changes = differences({}, _fields(wanted, wanted))
-        if superseded:
-            return Change("replace", KIND, name, changes, "Glance changes no image's content")
         return Change("create", KIND, name, changes, "not in the cloud")
-    owner = ownership(f"image {name}", current.properties.get(IMAGE_FARM_MARK), farm)
+    was = current or superseded[0]
+    owner = ownership(f"image {name}", was.properties.get(IMAGE_FARM_MARK), farm)
+    if current is None:
+        changes = differences(_fields(was, wanted), _fields(wanted, wanted))
+        reason = replace_reason(owner, "Glance cannot change the content of an image")
+        return Change("replace", KIND, name, changes, reason)
     changes = differences(_fields(current, wanted), _fields(wanted, wanted))
     if superseded:
         left = FieldChange("superseded", [image.id for image in superseded], None)

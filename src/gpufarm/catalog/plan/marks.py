@@ -25,3 +25,7 @@ def change_reason(owner: Ownership) -> str:
     if owner == "ours":
         return "differs from the farm file"
     return "was there before the farm: taken over"
+
+
+def replace_reason(owner: Ownership, why: str) -> str:
+    return why if owner == "ours" else f"{why}, and it was there before the farm"
