@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
-FARM ?= examples/hgx-h100
+FARM ?= examples/first
 LAB_STATE ?= $(CURDIR)/.lab
 PYTEST_FLAGS ?=
 
