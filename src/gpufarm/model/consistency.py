@@ -46,6 +46,7 @@ def check(farm: Farm) -> None:
     """Raise FarmError (or FeatureMissing) for the first contradiction in `farm`."""
     for path, text in _texts(msgspec.to_builtins(farm), "$"):
         _check_text(path, text)
+    release.parse(farm.release)
     for kind, names in (("flavor", farm.flavors), ("aggregate", farm.aggregates)):
         _check_case(kind, names)
     for name, card in farm.cards.items():

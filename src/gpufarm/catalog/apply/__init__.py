@@ -86,8 +86,8 @@ def carry_out(
 ) -> Iterator[str]:
     """Do it call by call, saying before each what it does.
 
-    Flavors come after what they need, and what goes, goes last: users before what they use. Only the
-    hosts of an aggregate that goes leave it first, since they may have to be in another zone.
+    Flavors come after what they need, and what goes, goes last: users before what they use. Only
+    the hosts of an aggregate that goes leave it first, since they may have to be in another zone.
     """
     kept = [change for change in changes if change.action != "remove"]
     gone = [change for change in changes if change.action == "remove"]
