@@ -5,10 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 FARM ?= examples/first
-LAB_STATE ?= $(CURDIR)/.lab
 PYTEST_FLAGS ?=
-
-export GPUFARM_LAB_STATE := $(LAB_STATE)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset test check lint types imports unit functional bench-lab lock schema clean
@@ -74,4 +71,4 @@ lock: $(MADE)-dev ## lock the dependencies anew
 	done
 
 clean: reset ## remove what was made here
-	rm -rf $(VENV) .lab build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,7 +14,6 @@ from gpufarm.lab.environment import paste_files
 from gpufarm.lab.inside.run import Runner, serve
 from gpufarm.lab.services import COMPUTE, Service
 
-
 FINISH_SECONDS = 4.0
 """Below the supervisor's patience with a process that it ends."""
 
