@@ -39,3 +39,11 @@ def test_every_command_in_a_page_is_one(page: Path) -> None:
     for words in re.findall(r"^(?:\$ )?gpufarm ((?:[a-z]+ ?)+)", page.read_text(), re.MULTILINE):
         named = words.split()
         assert any(" ".join(named[: len(c.split())]) == c for c in COMMANDS), f"{page}: {words}"
+
+
+def test_every_test_and_example_that_a_requirement_names_is_there() -> None:
+    page = (ROOT / "docs" / "requirements.md").read_text()
+    rows = re.findall(r"^\| ((?:SV|OH|BR|SC)-\d+) \|", page, re.MULTILINE)
+    assert len(rows) == len(set(rows)) == 9 + 13 + 5 + 6
+    for path in re.findall(r"`((?:tests|examples)/[^`]+)`", page):
+        assert (ROOT / path).exists(), path
