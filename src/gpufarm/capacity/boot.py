@@ -7,7 +7,13 @@ from gpufarm.capacity import admission, facts
 from gpufarm.capacity.aliases import asked
 from gpufarm.cloud import catalog, servers
 from gpufarm.model.cloud import CloudFlavor
-from gpufarm.model.errors import CloudConflict, NotAdmitted, NotInCloud, ServerFailed
+from gpufarm.model.errors import (
+    CloudConflict,
+    CloudRefused,
+    NotAdmitted,
+    NotInCloud,
+    ServerFailed,
+)
 from gpufarm.model.server import Order, Server
 
 if TYPE_CHECKING:
@@ -24,16 +30,25 @@ def boot(connection: "Connection", order: Order, told: Told, note: Told) -> Serv
     flavor = find_flavor(catalog.flavors(connection), order.flavor)
     if asked(flavor):
         told(f"checking that {order.name} can have its cards")
-        snapshot = facts.read(connection)
-        doubt = admission.unjudged(snapshot, flavor)
-        if doubt:
-            note(f"not checked beforehand: {doubt}")
-        reason = admission.refusal(snapshot, flavor, order.zone)
-        if reason:
-            raise NotAdmitted(flavor.name, reason)
+        _admit(connection, flavor, order, note)
     told(f"asking for server {order.name}")
     server_id = servers.create(connection, order, flavor.id)
     return finish(connection, server_id, order, told)
+
+
+def _admit(connection: "Connection", flavor: CloudFlavor, order: Order, note: Told) -> None:
+    """Raise NotAdmitted, or say why it cannot be known: Nova decides then."""
+    try:
+        snapshot = facts.read(connection)
+    except CloudRefused as error:
+        note(f"not checked beforehand: {error}")
+        return
+    doubt = admission.unjudged(snapshot, flavor)
+    if doubt:
+        note(f"not checked beforehand: {doubt}")
+    reason = admission.refusal(snapshot, flavor, order.zone)
+    if reason:
+        raise NotAdmitted(flavor.name, reason)
 
 
 def existing(connection: "Connection", order: Order, told: Told, note: Told) -> Server | None:
@@ -51,8 +66,9 @@ def existing(connection: "Connection", order: Order, told: Told, note: Told) -> 
         return finish(connection, server.id, order, told)
     if server.status == servers.FAILED:
         raise _failed(connection, server, order)
-    if server.flavor != order.flavor:
-        note(f"server {order.name} exists, with flavor {server.flavor}")
+    flavor = find_flavor(catalog.flavors(connection), order.flavor)
+    if server.flavor != flavor.name:
+        note(f"server {order.name} exists, with flavor {server.flavor} and not {flavor.name}")
     return server
 
 
@@ -75,14 +91,22 @@ def find_flavor(flavors: tuple[CloudFlavor, ...], name_or_id: str) -> CloudFlavo
 
 def _failed(connection: "Connection", server: Server, order: Order) -> ServerFailed:
     """Nova's own text, and what stands in the way now: it often names no device and no reason."""
-    snapshot = facts.read(connection)
-    flavor = find_flavor(snapshot.flavors, server.flavor)
-    reason = admission.refusal(snapshot, flavor, order.zone) or (
-        "Placement and Nova show room for it: the logs of nova-scheduler and nova-compute say more"
-    )
     said = server.fault.strip().rstrip(".") or "no reason given"
     return ServerFailed(
         server.name,
-        f"Nova could not start it ({said}): {reason}. It is left in ERROR: "
-        f"`openstack server delete {server.id}`",
+        f"Nova could not start it ({said}): {_reason(connection, server, order)}. It is left in "
+        f"ERROR: `openstack server delete {server.id}`",
+    )
+
+
+def _reason(connection: "Connection", server: Server, order: Order) -> str:
+    try:
+        snapshot = facts.read(connection)
+        flavor = find_flavor(snapshot.flavors, server.flavor)
+    except CloudRefused:
+        return "an administrator can see why with `gpufarm capacity`"
+    except NotInCloud:  # the flavor is gone meanwhile
+        return "its flavor is gone"
+    return admission.refusal(snapshot, flavor, order.zone) or (
+        "Placement and Nova show room for it: the logs of nova-scheduler and nova-compute say more"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gpufarm.cloud import placement
 from gpufarm.cloud.connect import faults
 from gpufarm.cloud.rest import get, pages
-from gpufarm.model.errors import NotInCloud, ServerFailed
+from gpufarm.model.errors import CloudRefused, NotInCloud, ServerFailed
 from gpufarm.model.server import Order, Server
 
 if TYPE_CHECKING:
@@ -98,9 +98,11 @@ def cards(connection: "Connection", server_id: str) -> list[str]:
     Nova names a device's provider <hypervisor_hostname>_<address>
     (nova/compute/pci_placement_translator.py). Empty for who may not read Placement.
     """
-    held = placement.held_by(connection, [server_id]).get(server_id, {})
-    devices = [uuid for uuid, amounts in held.items() if not amounts.keys() & {"MEMORY_MB"}]
-    names = placement.provider_names(connection, devices)
+    try:
+        held = placement.held_by(connection, [server_id]).get(server_id, {})
+        names = placement.provider_names(connection, list(held))
+    except CloudRefused:
+        return []
     addresses = [name.rpartition("_")[2].lower() for name in names]
     return sorted(address for address in addresses if ":" in address)
 

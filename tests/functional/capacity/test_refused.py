@@ -1,5 +1,6 @@
 """Clouds that do not answer, and credentials that are not good enough (issue 2, "Bad input")."""
 
+import json
 import secrets
 import socket
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from gpu_farm import create_words
 from running_lab import RunningLab
 
 from gpufarm.lab import state
@@ -68,6 +70,16 @@ def member(lab: RunningLab) -> Iterator[dict[str, str]]:
     identity.assign_project_role_to_user(project, user, role)
     yield {"username": "t-member", "password": password}
     identity.delete_user(user)
+
+
+def test_a_user_without_rights_creates_a_server(farm: RunningLab, member: dict[str, str]) -> None:
+    """Nobody but administrators may read Placement: Nova alone decides, and that is said."""
+    file = with_auth(farm, **member)
+    done = RunningLab(farm.state, {**farm.env, "OS_CLIENT_CONFIG_FILE": file}).run(
+        *create_words("t-1", "t.1080"), "-f", "json"
+    )
+    assert "not checked beforehand" in done.stderr
+    assert json.loads(done.stdout)["status"] == "ACTIVE"
 
 
 def test_a_user_without_rights(lab: RunningLab, member: dict[str, str]) -> None:

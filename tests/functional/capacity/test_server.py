@@ -1,5 +1,8 @@
 """`gpufarm server create`: asked first, followed, explained (SC-6)."""
 
+import subprocess
+import sys
+
 import pytest
 from gpu_farm import Create, create_words, delete_servers
 from running_lab import RunningLab
@@ -71,6 +74,26 @@ def test_another_shell_takes_the_last_card(
         boot.existing(farm.connection, order, lambda _: None, lambda _: None)
     with pytest.raises(NotAdmitted):
         boot.boot(farm.connection, order, lambda _: None, lambda _: None)
+
+
+def test_two_at_once(farm: RunningLab) -> None:
+    """Of two that want the last card one gets it; the other is told about cards either way."""
+    words = [sys.executable, "-m", "gpufarm"]
+    running = [
+        subprocess.Popen(
+            [*words, *create_words(name, "t.k40c")],
+            env=farm.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("t-1", "t-2")
+    ]
+    said = [each.communicate(timeout=120)[1] for each in running]
+    statuses = [each.returncode for each in running]
+    assert statuses.count(0) == 1, said
+    loser = said[1 - statuses.index(0)]
+    assert "1 of 1 tk40c cards (CUSTOM_PCI_10DE_1024) are in use" in loser
 
 
 def test_a_host_that_fails(farm: RunningLab) -> None:
