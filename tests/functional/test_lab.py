@@ -112,7 +112,9 @@ def test_files_with_secrets_are_for_the_owner_only(lab: RunningLab) -> None:
     data = json.loads((lab.state / "secrets.json").read_text())
     passwords = [data["admin"], data["broker"], *data["services"].values()]
     for path in lab.state.rglob("*"):
-        if path.is_file() and path.suffix not in {".sqlite", ".sqlite-wal", ".sqlite-shm"}:
+        if path.suffix in {".sqlite", ".sqlite-wal", ".sqlite-shm"}:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        elif path.is_file():
             content = path.read_bytes().decode(errors="replace")
             if any(password in content for password in passwords):
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -210,6 +212,27 @@ def _blank(folder: Path) -> Path:
     path = folder / "blank.img"
     path.write_bytes(bytes(512))
     return path
+
+
+def test_a_step_fails_as_often_as_it_was_told(own_lab: RunningLab, tmp_path: Path) -> None:
+    own_lab.run("lab", "up", "--hosts", str(host_file(tmp_path / "hosts")))
+    farm = tmp_path / "farm.yaml"
+    farm.write_text(
+        "version: 1\nname: tiny\nrelease: 34\n"
+        "flavors:\n  plain: {vcpus: 1, memory_mb: 512, disk_gb: 1}\n"
+        f"images:\n  blank: {{file: {_blank(tmp_path)}}}\n"
+    )
+    own_lab.run("farm", "apply", str(farm))
+    own_lab.run("lab", "fault", "tiny", "spawn", "--fail", "the disk is on fire", "--times", "1")
+    create = ("--flavor", "plain", "--image", "blank", "--network", "lab")
+    done = own_lab.run("server", "create", "one", *create, check=False)
+    assert done.returncode == 1
+    assert "the disk is on fire" in (own_lab.state / "log" / "nova.log").read_text()
+    own_lab.run("lab", "fault", "tiny", "spawn", "--delay", "1.5", "--times", "1")
+    started = time.monotonic()
+    own_lab.run("server", "create", "two", *create)
+    assert time.monotonic() - started > 1.5
+    assert json.loads(own_lab.run("lab", "fault", "tiny", "-f", "json").stdout) == []
 
 
 def test_a_guest_outside_of_nova_holds_a_card(own_lab: RunningLab, tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ def main(arguments: list[str]) -> int:
     it means that the command which started this is gone.
     """
     folder, descriptors = Path(arguments[0]), json.loads(arguments[1])
+    os.umask(0o077)  # databases and logs of the services are nobody else's either
     gc.disable()
     sockets = {name: socket.socket(fileno=number) for name, number in descriptors.items()}
     for name in SHARED:

@@ -43,6 +43,7 @@ def copy(lab: Lab) -> bool:
         if not target.exists() and (source / target.name).exists():
             building = target.with_suffix(".copy")
             shutil.copyfile(source / target.name, building)
+            building.chmod(files.SECRET)
             building.replace(target)
     return all(lab.path("db", f"{name}.sqlite").exists() for name in config.DATABASES)
 
