@@ -235,7 +235,7 @@ class Schema(Command):
 
 
 def _table(changes: Sequence["Change"]) -> Table:
-    from gpufarm.cli.farm_columns import row
+    from gpufarm.cli.columns import row
 
     return COLUMNS, [row(change) for change in changes]
 

@@ -70,8 +70,9 @@ class Create(ShowOne):
         return self._columns(connection, server)
 
     def _columns(self, connection: Any, server: Any) -> tuple[Sequence[str], Sequence[Any]]:
-        from osc_lib.cli.format_columns import DictListColumn, ListColumn
+        from osc_lib.cli.format_columns import DictListColumn
 
+        from gpufarm.cli.columns import Lines
         from gpufarm.cloud import servers
 
         shown = {
@@ -81,7 +82,7 @@ class Create(ShowOne):
             "host": server.host,
             "flavor": server.flavor,
             "image": servers.image_name(connection, server),
-            "cards": ListColumn(servers.cards(connection, server.id)),
+            "cards": Lines(servers.cards(connection, server.id)),
             "addresses": DictListColumn(
                 {network: list(found) for network, found in server.addresses.items()}
             ),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpufarm.lab.state import Lab, Secrets
-from gpufarm.model.settings import Options, Settings, render
+from gpufarm.model.settings import Options, Settings, merge, render
 
 REGION = "RegionOne"
 NOVA_API_DATABASE = "nova_api"
@@ -31,6 +31,9 @@ DATABASES = (
 )
 FARM_FOLDER = "farm"
 CONTROLLER = "controller"
+PLACEMENT = "placement"
+PLACEMENT_FILE = "etc/placement/placement.conf"
+NONE = Settings({})
 
 Section = Mapping[str, str | int | bool]
 
@@ -45,20 +48,25 @@ def transport_url(lab: Lab, secrets: Secrets) -> str:
     return f"rabbit://gpufarm:{secrets.broker}@127.0.0.1:{lab.ports['rabbitmq']}/"
 
 
-def configuration(lab: Lab, secrets: Secrets, paste: Mapping[str, Path]) -> dict[str, str]:
-    """{path below the state folder: text}. `paste` gives the paste files of nova, glance, neutron.
+def configuration(
+    lab: Lab, secrets: Secrets, paste: Mapping[str, Path], placement: Settings = NONE
+) -> dict[str, str]:
+    """{path below the state folder: text}. `paste` gives the paste files of nova, glance, neutron,
+    `placement` what the farm file says of Placement, which reads one file only.
 
     Every file holds passwords, so every one is to be written with rights 0600.
     """
     parts = {
         "etc/keystone/keystone.conf": _keystone(lab),
-        "etc/placement/placement.conf": _placement(lab, secrets),
+        PLACEMENT_FILE: _placement(lab, secrets),
         "etc/glance/glance-api.conf": _glance(lab, secrets, paste["glance"]),
         "etc/neutron/neutron.conf": _neutron(lab, secrets, paste["neutron"]),
         "etc/nova/nova.conf": _nova(lab, secrets, paste["nova"]),
         **{f"etc/nova/{host}.conf": _compute(lab, host) for host in lab.hosts},
     }
     texts = {name: render(_settings(sections)) for name, sections in parts.items()}
+    own = _settings(parts[PLACEMENT_FILE])
+    texts[PLACEMENT_FILE] = render(merge(own, placement))
     texts["clouds.yaml"] = clouds_yaml(lab, secrets)
     if lab.mode == "split":
         texts["rabbit/rabbitmq.conf"] = rabbitmq_conf(lab, secrets)

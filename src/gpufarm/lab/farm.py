@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from gpufarm.lab import farm_settings, services, state, up
+from gpufarm.lab import config, farm_settings, services, state, up
 from gpufarm.lab.state import CLOUD, Lab
 from gpufarm.model.errors import LabNotRunning
 from gpufarm.model.host import HostFile
@@ -31,7 +31,7 @@ def hardware(lab: Lab) -> tuple[HostFile, ...]:
 
 
 def settings_now(lab: Lab) -> dict[str, str]:
-    """{`controller` or `compute/<host>`: the settings that its services run with}."""
+    """{`controller`, `placement` or `compute/<host>`: the settings that its services run with}."""
     return farm_settings.now(lab)
 
 
@@ -51,10 +51,12 @@ def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) 
 
 def _reads(process: services.Process, roles: tuple[str, ...]) -> bool:
     """Whether a service of that process reads the settings of one of those roles."""
-    if not process.name.startswith("nova"):
-        return False
-    own = {
-        "controller" if service.host is None else f"compute/{service.host}"
-        for service in process.services
-    }
-    return bool(own & set(roles))
+    return bool({_role(service) for service in process.services} & set(roles))
+
+
+def _role(service: services.Service) -> str | None:
+    if service.host is not None:
+        return farm_settings.COMPUTE_ROLE + service.host
+    if service.name == config.PLACEMENT:
+        return config.PLACEMENT
+    return config.CONTROLLER if service.name.startswith("nova-") else None

@@ -1,4 +1,4 @@
-"""Nova's settings from a farm file, put where the lab's services read them."""
+"""The settings of Nova and Placement from a farm file, put where the lab's services read them."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ COMPUTE_ROLE = "compute/"
 
 
 def path(lab: Lab, role: str) -> Path:
-    """The file of the role `controller` or `compute/<host>`."""
+    """The file of the role `controller`, `placement` or `compute/<host>`."""
     return lab.path("etc", "nova", config.FARM_FOLDER, role.replace("/", "-") + ".conf")
 
 
 def roles(lab: Lab) -> tuple[str, ...]:
-    return (config.CONTROLLER, *(COMPUTE_ROLE + host for host in lab.hosts))
+    return (config.CONTROLLER, config.PLACEMENT, *(COMPUTE_ROLE + host for host in lab.hosts))
 
 
 def now(lab: Lab) -> dict[str, str]:
@@ -27,13 +27,16 @@ def now(lab: Lab) -> dict[str, str]:
 
 def put(lab: Lab, wanted: dict[str, str]) -> tuple[str, ...]:
     """Write the settings of these roles; returns the roles whose settings changed."""
-    changed = tuple(
+    return tuple(
         role
         for role, text in wanted.items()
         if files.write_if_changed(path(lab, role), text, files.SECRET)
     )
-    merge_roles(lab)
-    return changed
+
+
+def of_placement(lab: Lab) -> settings.Settings:
+    """What the farm file says of Placement."""
+    return settings.parse(now(lab)[config.PLACEMENT])
 
 
 def merge_roles(lab: Lab) -> None:

@@ -106,7 +106,8 @@ def reset(folder: Path) -> None:
 
 
 def reload(lab: Lab, names: tuple[str, ...], note: Note) -> None:
-    """Start these processes anew, with what their configuration says now, and wait for them."""
+    """Start these processes anew, with what the farm file says now, and wait for them."""
+    configure(lab, paste_files(lab.mode))
     generations = dict(state.wanted(lab.state).generations)
     for name in names:
         generations[name] = generations.get(name, 0) + 1
@@ -187,13 +188,17 @@ def _prepare(lab: Lab, hosts: tuple[HostFile, ...], paste: dict[str, Path] | Non
         identity.parent.mkdir(exist_ok=True, mode=0o700)
         files.write_if_changed(identity, compute_id(host.name))
     state.save_hosts(folder, hosts)
-    secrets = state.lab_secrets(folder)
-    texts = config.configuration(lab, secrets, paste or paste_files(lab.mode))
-    for path, text in texts.items():
-        files.write_if_changed(folder / path, text, files.SECRET)
+    configure(lab, paste or paste_files(lab.mode))
     template.make_keys(lab)
-    farm_settings.merge_roles(lab)
     state.save(lab)
+
+
+def configure(lab: Lab, paste: dict[str, Path]) -> None:
+    """Write every configuration file, with what the farm file says."""
+    secrets, placement = state.lab_secrets(lab.state), farm_settings.of_placement(lab)
+    for path, text in config.configuration(lab, secrets, paste, placement).items():
+        files.write_if_changed(lab.path(path), text, files.SECRET)
+    farm_settings.merge_roles(lab)
 
 
 def _run_wanted(lab: Lab, generations: dict[str, int], note: Note) -> None:

@@ -1,4 +1,4 @@
-"""How a change looks: whole to a program, short and wrapped to a reader."""
+"""How values look: whole to a program, short and wrapped to a reader."""
 
 import json
 import textwrap
@@ -30,6 +30,16 @@ class Wrapped(FormattableColumn):
 
 class Name(Wrapped):
     width = NAME_WIDTH
+
+
+class Lines(FormattableColumn):
+    """A list: as it is to a program, one line each to a reader."""
+
+    def human_readable(self) -> str:
+        return "\n".join(_plain(str(each)) for each in self._value)
+
+    def machine_readable(self) -> list[Any]:
+        return list(self._value)
 
 
 class Changes(FormattableColumn):
