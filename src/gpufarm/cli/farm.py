@@ -1,7 +1,8 @@
 """`gpufarm farm`: the OpenStack side of a GPU farm, from one file."""
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,18 +41,23 @@ class FarmLister(Lister):
         )
         return parser
 
-    def target(self, parsed_args: argparse.Namespace) -> "Target":
+    @contextlib.contextmanager
+    def target(
+        self, parsed_args: argparse.Namespace, *, to_change: bool = False
+    ) -> Iterator["Target"]:
         """The farm and the cloud, both read; raises what `plan` raises, before any change."""
         from gpufarm.cli import farm_target
 
         farm, files = farm_target.load(parsed_args.farm)
         connection = self.connection()
-        with self.progress("reading the cloud", quick=True) as progress:
-            progress.advance(f"comparing {parsed_args.farm} with the cloud")
-            found = farm_target.look(farm, files, connection)
-        if found.lab is None:
+        lab = farm_target.find_lab(connection)
+        if lab is None:
             self.note(HOW_TO_RENDER.format(parsed_args.farm))
-        return found
+        with farm_target.alone(lab if to_change else None):
+            with self.progress("reading the cloud", quick=True) as progress:
+                progress.advance(f"comparing {parsed_args.farm} with the cloud")
+                found = farm_target.look(farm, files, connection, lab)
+            yield found
 
     def tell_unneeded(self, found: "Target", parsed_args: argparse.Namespace) -> None:
         unneeded = [] if parsed_args.prune else found.unneeded()
@@ -76,9 +82,9 @@ class PlanFarm(FarmLister):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
-        found = self.target(parsed_args)
-        changes = found.plan(prune=parsed_args.prune)
-        self.tell_unneeded(found, parsed_args)
+        with self.target(parsed_args) as found:
+            changes = found.plan(prune=parsed_args.prune)
+            self.tell_unneeded(found, parsed_args)
         if not parsed_args.replace and any(change.action == "replace" for change in changes):
             self.note("`farm apply` refuses the replacements unless it gets --replace")
         if not changes:
@@ -101,13 +107,20 @@ class Apply(FarmLister):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        with self.target(parsed_args, to_change=True) as found:
+            changes = self._apply(found, parsed_args)
+            self.tell_unneeded(found, parsed_args)
+        if not changes:
+            self.note("nothing to do")
+        return _table(changes)
+
+    def _apply(self, found: "Target", parsed_args: argparse.Namespace) -> tuple["Change", ...]:
         from gpufarm.catalog.apply import apply
         from gpufarm.catalog.plan import refuse_replacements
 
-        found = self.target(parsed_args)
-        changes = found.plan(prune=parsed_args.prune)
+        planned = found.plan(prune=parsed_args.prune)
         if not parsed_args.replace:
-            refuse_replacements(changes)
+            refuse_replacements(planned)
         settings = found.settings_changes()
         with self.progress(f"applying farm {found.farm.name}") as progress:
             found.put_settings(progress.advance)
@@ -119,10 +132,7 @@ class Apply(FarmLister):
                 replace=parsed_args.replace,
                 told=progress.advance,
             )
-        self.tell_unneeded(found, parsed_args)
-        if not (settings or done):
-            self.note("nothing to do")
-        return _table((*settings, *done))
+        return (*settings, *done)
 
 
 class Check(FarmLister):
@@ -138,9 +148,9 @@ class Check(FarmLister):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
-        found = self.target(parsed_args)
-        changes = (*found.plan(prune=parsed_args.prune), *found.unreported())
-        self.tell_unneeded(found, parsed_args)
+        with self.target(parsed_args) as found:
+            changes = (*found.plan(prune=parsed_args.prune), *found.unreported())
+            self.tell_unneeded(found, parsed_args)
         self.found = bool(changes)
         if not changes:
             self.note("in order")

@@ -4,8 +4,10 @@ The lab is the one cloud whose hardware and whose Nova settings can be seen; eve
 in here, so that the rest is the same for every cloud.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,18 @@ from gpufarm.cloud.catalog import CloudCatalog
 from gpufarm.model import farm as model
 from gpufarm.model.catalog import Catalog, ImageFile
 from gpufarm.model.change import Change
-from gpufarm.model.errors import FarmError
+from gpufarm.model.errors import CloudUnreachable, FarmError
 from gpufarm.model.farm import Farm
 from gpufarm.nova import plan as nova_plan
 from gpufarm.system import digests
+from gpufarm.system.files import lock
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
+
+LOOK_SECONDS = 0.5
+MOST_LOOKS = 60
+"""Looks at a lab whose Nova does not answer: it is back within seconds, or somebody ended it."""
 
 
 def load(path: Path) -> tuple[Farm, dict[str, ImageFile]]:
@@ -31,17 +38,17 @@ def load(path: Path) -> tuple[Farm, dict[str, ImageFile]]:
     Raises DocumentError or FarmError.
     """
     farm = model.read(path)
-    files = {}
+    found = {}
     for name, image in farm.images.items():
         if image.file:
             try:
-                files[name] = digests.read(path.parent / image.file)
+                found[name] = digests.read(path.parent / image.file)
             except OSError as error:
                 raise FarmError(
                     f"image {name}",
                     f"its file {path.parent / image.file} cannot be read: {error.strerror}",
                 ) from error
-    return farm, files
+    return farm, found
 
 
 class Target:
@@ -55,7 +62,16 @@ class Target:
         self.door = CloudCatalog(connection, farm.name, farm.images)
         self.lab = lab
         self._connection = connection
-        self._catalog: Catalog = self.door.read()
+        self._catalog: Catalog = self._read()
+
+    def _read(self) -> Catalog:
+        """Once more where another command starts the lab's Nova anew at this moment."""
+        for _ in range(MOST_LOOKS if self.lab is not None else 0):
+            try:
+                return self.door.read()
+            except CloudUnreachable:
+                time.sleep(LOOK_SECONDS)
+        return self.door.read()
 
     def check(self) -> None:
         """Raise FarmError where the cloud has not what the farm file builds on."""
@@ -103,11 +119,24 @@ class Target:
         return lab_farm.settings_now(self.lab)
 
 
-def look(farm: Farm, files: dict[str, ImageFile], connection: "Connection") -> Target:
+def look(farm: Farm, files: dict[str, ImageFile], connection: "Connection", lab: Any) -> Target:
     """Raises CloudError, and FarmError where the cloud has not what the farm file builds on."""
-    found = Target(farm, files, connection, find_lab(connection))
+    found = Target(farm, files, connection, lab)
     found.check()
     return found
+
+
+@contextlib.contextmanager
+def alone(lab: Any) -> Iterator[None]:
+    """Wait until no other apply works on `lab`: one that starts its Nova anew would cut us off.
+
+    On any other cloud applies may meet; there nothing is started anew.
+    """
+    if lab is None:
+        yield
+    else:
+        with lock(lab.state / "farm.lock", wait=True):
+            yield
 
 
 def find_lab(connection: "Connection") -> Any:

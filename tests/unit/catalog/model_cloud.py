@@ -143,10 +143,11 @@ class ModelCloud:
     def set_zone(self, aggregate_id: int, zone: str) -> None:
         self._moment()
         aggregate = self._aggregate(aggregate_id)
+        # HTTP 400, where adding and removing hosts answer the same with 409.
         if self._zones(aggregate.hosts, aggregate_id) - {zone}:
-            raise CloudConflict("One or more hosts already in availability zone(s)")
+            raise CloudError("One or more hosts already in availability zone(s)")
         if zone != aggregate.zone and any(self.servers.get(host) for host in aggregate.hosts):
-            raise CloudConflict("One or more hosts contain instances in this zone")
+            raise CloudError("One or more hosts contain instances in this zone")
         self.aggregates[aggregate_id] = replace(aggregate, zone=zone)
         self._moment()
 

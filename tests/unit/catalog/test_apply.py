@@ -253,14 +253,22 @@ def test_a_new_image_is_there_before_the_old_one_goes() -> None:
     assert all(contents)
 
 
-def test_a_zone_that_nova_refuses_to_change_is_reported_in_its_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(apply_module, "STUCK_SECONDS", 0)
+def test_a_zone_that_nova_refuses_to_change_is_reported_in_its_words() -> None:
     cloud = prepared((FIRST, FILES["first"]))
     cloud.servers = {"a": 3}
     moved = a_farm(aggregates={"GPU": {"zone": "north", "hosts": ["a", "b"]}})
-    with pytest.raises(CloudConflict, match=r"contain instances in this zone.*tried 4 times"):
+    with pytest.raises(CloudError, match="contain instances in this zone"):
+        apply(moved, cloud, {})
+
+
+def test_a_host_that_nova_refuses_to_move_is_tried_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(apply_module, "STUCK_SECONDS", 0)
+    cloud = a_cloud()
+    cloud.servers = {"a": 3}
+    moved = a_farm(aggregates={"GPU": {"zone": "north", "hosts": ["a"]}})
+    with pytest.raises(CloudConflict, match=r"already has instances.*tried 4 times"):
         apply(moved, cloud, {})
 
 

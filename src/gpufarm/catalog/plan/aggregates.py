@@ -56,7 +56,7 @@ def _check_zones(farm: Farm, name: str, stay: Iterable[CloudAggregate]) -> None:
 
 
 def unneeded(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:
-    for aggregate in aggregates:
+    for aggregate in sorted(aggregates, key=lambda each: each.name):
         if (
             aggregate.properties.get(FARM_MARK) == farm.name
             and aggregate.name not in farm.aggregates

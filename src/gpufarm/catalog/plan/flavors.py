@@ -58,7 +58,7 @@ def _plan_one(
 
 def unneeded(farm: Farm, flavors: Iterable[CloudFlavor]) -> Iterable[Change]:
     needed = {*farm.flavors, *(keeper_name(farm, name) for name in farm.flavors)}
-    for flavor in flavors:
+    for flavor in sorted(flavors, key=lambda each: each.name):
         if flavor.properties.get(FARM_MARK) == farm.name and flavor.name not in needed:
             yield Change("remove", KIND, flavor.name, (), "no longer in the farm file")
 

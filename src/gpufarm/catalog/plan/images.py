@@ -83,7 +83,8 @@ def choose(
     # One that is ready before one that is still being uploaded; by id to be the same every time.
     fitting.sort(key=lambda each: (each.status in UNFINISHED, each.id))
     current = fitting[0] if fitting else None
-    return current, tuple(each for each in ours if each is not current)
+    superseded = [each for each in ours if each is not current]
+    return current, tuple(sorted(superseded, key=lambda each: each.id))
 
 
 def _fits(farm: Farm, name: str, image: CloudImage, file: ImageFile, ids: Sequence[str]) -> bool:
