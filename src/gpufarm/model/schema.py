@@ -1,5 +1,6 @@
 """The documents that gpufarm reads, as JSON Schema."""
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -11,8 +12,24 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def farm() -> dict[str, Any]:
-    return {"$schema": DIALECT, "title": "gpufarm farm file", **msgspec.json.schema(Farm)}
+    return _schema("gpufarm farm file", Farm)
 
 
 def host() -> dict[str, Any]:
-    return {"$schema": DIALECT, "title": "gpufarm host file", **msgspec.json.schema(HostFile)}
+    return _schema("gpufarm host file", HostFile)
+
+
+def _schema(title: str, kind: type) -> dict[str, Any]:
+    return {"$schema": DIALECT, "title": title, **_dedented(msgspec.json.schema(kind))}
+
+
+def _dedented(node: Any) -> Any:
+    """`node` with docstrings as Python 3.13 keeps them: without the indentation of the source."""
+    if isinstance(node, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _dedented(value)
+            for key, value in node.items()
+        }
+    return [_dedented(each) for each in node] if isinstance(node, list) else node
