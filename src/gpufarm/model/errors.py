@@ -12,19 +12,38 @@ GpufarmError
 │   └── NotInCloud
 ├── NotAdmitted           a server that cannot have its GPU now
 ├── ServerFailed          a server that Nova gave up on
+├── HostError             a machine could not be looked at
+│   ├── HostUnreachable   no answer over SSH, or not from a shell
+│   ├── CaptureInvalid    a file that is no capture, or not a whole one
+│   ├── ProgramError      a program on this machine did not do its work
+│   │   ├── ProgramMissing
+│   │   └── ProgramTimedOut
+│   ├── HostRefused       a card cannot be given away
+│   │   └── HostHeld      a process uses it
+│   ├── HostNotChanged    a step could not be carried out
+│   ├── HostInterrupted   what changes a host was ended before its end
+│   ├── HostNotBack       a host did not come back from its reboot
+│   ├── HostUnequal       a host is not as planned after everything was done
+│   ├── JournalInvalid    what a host says of earlier changes cannot be read
+│   └── InventoryInvalid  a list of hosts that cannot be taken as it is
 └── LabError
     ├── LabNotRunning
     ├── LabIncomplete     a part of the environment that the lab needs is missing
     ├── LabBusy           another command changes the same lab
     ├── PortTaken
     ├── DiskFull
-    └── ServiceDied
+    ├── ServiceDied
+    ├── CommandFailed     a program that the lab runs failed or took too long
+    ├── NoVirtualHost
+    └── VirtualHostFailed a virtual host that did not come up, or ended
 
 `code` is stable and meant for scripts; the facts are attributes; the text says what is wrong,
 where, and what to do.
 """
 
 from typing import ClassVar
+
+from gpufarm.model.finding import Finding
 
 
 class GpufarmError(Exception):
@@ -129,6 +148,170 @@ class ServerFailed(GpufarmError):
         super().__init__(f"server {server}: {problem}")
 
 
+class HostError(GpufarmError):
+    code = "HOST"
+
+
+class HostUnreachable(HostError):
+    """`destination` is what was given to ssh."""
+
+    code = "HOST_UNREACHABLE"
+
+    def __init__(self, destination: str, problem: str) -> None:
+        self.destination = destination
+        self.problem = problem
+        super().__init__(f"{destination}: {problem}")
+
+
+class CaptureInvalid(HostError):
+    code = "CAPTURE_INVALID"
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: {problem}")
+
+
+class ProgramError(HostError):
+    code = "PROGRAM"
+
+    def __init__(self, program: str, problem: str) -> None:
+        self.program = program
+        self.problem = problem
+        super().__init__(f"{program}: {problem}")
+
+
+class ProgramMissing(ProgramError):
+    code = "PROGRAM_MISSING"
+
+    def __init__(self, program: str) -> None:
+        super().__init__(program, "there is no such program on this machine: install it")
+
+
+class ProgramTimedOut(ProgramError):
+    """`seconds` is the limit that it was given."""
+
+    code = "PROGRAM_TIMED_OUT"
+
+    def __init__(self, program: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(program, f"did not end within {seconds:g} s and was killed")
+
+
+class HostRefused(HostError):
+    """`reasons` are findings that say why, and what to do."""
+
+    code = "HOST_REFUSED"
+
+    def __init__(self, host: str, reasons: tuple[Finding, ...]) -> None:
+        self.host = host
+        self.reasons = reasons
+        listed = "; ".join(f"{each.code}: {each.message} (fix: {each.fix})" for each in reasons)
+        super().__init__(f"{host}: nothing was changed. {listed}")
+
+
+class HostHeld(HostRefused):
+    """`held` says of each process `ADDRESS PID COMMAND`."""
+
+    code = "HOST_HELD"
+
+    def __init__(self, host: str, held: tuple[str, ...]) -> None:
+        self.held = held
+        reasons = []
+        for each in held:
+            address, _, process = each.partition(" ")
+            reasons.append(
+                Finding(
+                    code="CARD_IN_USE",
+                    severity="error",
+                    address=address,
+                    message=f"process {process} uses {address}",
+                    fix="end it first",
+                    blocks=True,
+                )
+            )
+        super().__init__(host, tuple(reasons))
+
+
+class HostNotChanged(HostError):
+    """`warnings` are the last words of what failed."""
+
+    code = "HOST_NOT_CHANGED"
+
+    def __init__(self, host: str, problem: str, warnings: tuple[str, ...] = ()) -> None:
+        self.host = host
+        self.problem = problem
+        self.warnings = warnings
+        said = "".join(f"\n  {line}" for line in warnings)
+        super().__init__(
+            f"{host}: {problem}. What was done before it is kept: put it right and apply again, or "
+            f"`gpufarm host rollback`{said}"
+        )
+
+
+class HostInterrupted(HostError):
+    """`status` is the exit status, negative for a signal."""
+
+    code = "HOST_INTERRUPTED"
+
+    def __init__(self, host: str, verb: str, status: int, said: str) -> None:
+        self.host = host
+        self.verb = verb
+        self.status = status
+        super().__init__(
+            f"{host}: {verb} was interrupted (status {status}{': ' if said else ''}{said}): apply "
+            "again to go on, or `gpufarm host rollback` to go back"
+        )
+
+
+class HostNotBack(HostError):
+    """`seconds` were waited."""
+
+    code = "HOST_NOT_BACK"
+
+    def __init__(self, host: str, seconds: float) -> None:
+        self.host = host
+        self.seconds = seconds
+        super().__init__(
+            f"{host}: not back {seconds:g} s after its reboot: look at its console; once it is up, "
+            "`gpufarm host verify` or `gpufarm host rollback`"
+        )
+
+
+class HostUnequal(HostError):
+    """`left` names what a new plan still wants to change."""
+
+    code = "HOST_UNEQUAL"
+
+    def __init__(self, host: str, left: tuple[str, ...]) -> None:
+        self.host = host
+        self.left = left
+        super().__init__(
+            f"{host}: everything was done, and still not as planned: {', '.join(left)}; "
+            "`gpufarm host plan` shows it"
+        )
+
+
+class JournalInvalid(HostError):
+    code = "JOURNAL_INVALID"
+
+    def __init__(self, host: str, line: str) -> None:
+        self.host = host
+        self.line = line
+        super().__init__(
+            f"{host}: its journal in /var/lib/gpufarm/prepare cannot be read: {line[:80]!r}"
+        )
+
+
+class InventoryInvalid(HostError):
+    code = "INVENTORY_INVALID"
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: {problem}")
+
+
 class LabError(GpufarmError):
     code = "LAB"
 
@@ -164,14 +347,17 @@ class PortTaken(LabError):
 class DiskFull(LabError):
     code = "DISK_FULL"
 
-    def __init__(self, path: str, needed_mb: int, free_mb: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        needed_mb: int,
+        free_mb: int,
+        fix: str = "free some, or name another folder with --state",
+    ) -> None:
         self.path = path
         self.needed_mb = needed_mb
         self.free_mb = free_mb
-        super().__init__(
-            f"{path}: {free_mb} MB free, the lab needs {needed_mb} MB: free some, or name another "
-            "folder with --state"
-        )
+        super().__init__(f"{path}: {free_mb} MB free, the lab needs {needed_mb} MB: {fix}")
 
 
 class ServiceDied(LabError):
@@ -186,4 +372,45 @@ class ServiceDied(LabError):
         super().__init__(
             f"{service} died while the lab was starting; everything was stopped again. "
             f"Its last lines (whole log: {log}):\n  " + "\n  ".join(lines or ("(it wrote none)",))
+        )
+
+
+class CommandFailed(LabError):
+    """`lines` are the last lines that `program` wrote."""
+
+    code = "COMMAND_FAILED"
+
+    def __init__(self, program: str, problem: str, lines: tuple[str, ...]) -> None:
+        self.program = program
+        self.problem = problem
+        self.lines = lines
+        super().__init__(
+            f"{program} {problem}; its last lines:\n  " + "\n  ".join(lines or ("(it wrote none)",))
+        )
+
+
+class NoVirtualHost(LabError):
+    code = "NO_VIRTUAL_HOST"
+
+    def __init__(self, name: str, names: tuple[str, ...]) -> None:
+        self.name = name
+        self.names = names
+        super().__init__(
+            f"there is no virtual host {name}; "
+            + (f"there are: {', '.join(names)}" if names else "`gpufarm lab host up` starts one")
+        )
+
+
+class VirtualHostFailed(LabError):
+    """`folder` has its logs; `lines` are the last ones."""
+
+    code = "VIRTUAL_HOST_FAILED"
+
+    def __init__(self, name: str, problem: str, folder: str, lines: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.problem = problem
+        self.folder = folder
+        self.lines = lines
+        super().__init__(
+            f"virtual host {name}: {problem} (logs: {folder})" + "".join(f"\n  {x}" for x in lines)
         )

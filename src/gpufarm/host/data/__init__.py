@@ -1,0 +1,1 @@
+"""Tables about hardware, each figure with its source."""
