@@ -301,7 +301,7 @@ def test_killed_in_the_middle_the_next_apply_finishes(farms: Farms) -> None:
     larger["flavors"]["f.private"]["memory_mb"] = 128
     larger["aggregates"]["f-hosts"]["properties"]["more"] = "x"
     killed = 0
-    for line in (3, 6, 9):
+    for line in (3, 8):
         killed += kill_at(farms.popen(a_farm()), line)
         farms.run("apply", a_farm())
         assert farms.changes("plan", a_farm()) == []
@@ -311,7 +311,7 @@ def test_killed_in_the_middle_the_next_apply_finishes(farms: Farms) -> None:
         assert farms.changes("plan", larger) == []
         farms.content("one")
         forget(farms.lab, FARM)
-    assert killed >= 4
+    assert killed >= 3
 
 
 def kill_at(process: subprocess.Popen[str], line: int) -> bool:
