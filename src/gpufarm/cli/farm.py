@@ -48,7 +48,8 @@ class FarmLister(Lister):
         """The farm and the cloud, both read; raises what `plan` raises, before any change."""
         from gpufarm.cli import farm_target
 
-        farm, files = farm_target.load(parsed_args.farm)
+        with self.progress("reading the farm file", quick=True) as progress:
+            farm, files = farm_target.load(parsed_args.farm, progress.advance)
         connection = self.connection()
         lab = farm_target.find_lab(connection)
         if lab is None:

@@ -32,15 +32,18 @@ MOST_LOOKS = 60
 """Looks at a lab whose Nova does not answer: it is back within seconds, or somebody ended it."""
 
 
-def load(path: Path) -> tuple[Farm, dict[str, ImageFile]]:
+def load(
+    path: Path, told: Callable[[str], None] = lambda _: None
+) -> tuple[Farm, dict[str, ImageFile]]:
     """The farm file and the digests of its image files, which are named from its folder.
 
-    Raises DocumentError or FarmError.
+    Raises DocumentError or FarmError. `told` hears of each file, which may be a large one.
     """
     farm = model.read(path)
     found = {}
     for name, image in farm.images.items():
         if image.file:
+            told(f"reading {path.parent / image.file}")
             try:
                 found[name] = digests.read(path.parent / image.file)
             except OSError as error:
