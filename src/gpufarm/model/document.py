@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from gpufarm.model import places
 from gpufarm.model.errors import DocumentError
 
 T = TypeVar("T")
@@ -81,11 +82,11 @@ def decode(kind: type[T], data: Any, file: str) -> T:
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `")
+        path, problem = places.locate(kind, data, error)
         hint = ""
         if "Expected `str`, got `int`" in problem or "Expected `str`, got `float`" in problem:
             hint = ' (YAML reads it as a number: write it in quotes, "like this")'
-        raise DocumentError(file, path.rstrip("`") or "$", problem + hint) from error
+        raise DocumentError(file, path, problem + hint) from error
 
 
 def read(kind: type[T], path: Path) -> T:
