@@ -1,0 +1,98 @@
+"""Carries out a plan on a host, has it reboot, and takes everything back.
+
+What is decided here: that a plan is made right before it is carried out, and made again after it.
+What can be interrupted at any point is the host's agent (`gpufarm.system.agent`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from gpufarm.host import orders
+from gpufarm.host.ids import Names
+from gpufarm.host.plan import NO_NAMES, plan
+from gpufarm.host.target import Target
+from gpufarm.model.errors import (
+    HostError,
+    HostInterrupted,
+    HostNotBack,
+    HostRefused,
+    HostUnequal,
+    HostUnreachable,
+    ProgramTimedOut,
+)
+from gpufarm.model.facts import HostFacts
+from gpufarm.model.host_change import HostPlan, Step, shown
+from gpufarm.model.host_spec import HostSpec
+
+POLL_SECONDS = 2.0
+BACK_SECONDS = 1800.0
+"""Servers with a terabyte of memory test it for many minutes before they boot."""
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """`steps` were carried out; the rest waits for a reboot."""
+
+    steps: tuple[Step, ...]
+    needs_reboot: bool
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(target: Target, spec: HostSpec, names: Names = NO_NAMES) -> Applied:
+    """Do what can be done without a reboot.
+
+    Raises HostRefused before any change, HostUnequal where a new plan still has something that
+    should have been done, and what the target raises.
+    """
+    facts = target.facts()
+    wanted = _feasible(target, plan(facts, spec, names))
+    if not wanted.feasible:
+        return Applied((), wanted.needs_reboot)
+    answer = target.ask("apply", orders.encode(wanted.feasible, _notes(facts)))
+    left = _feasible(target, plan(target.facts(), spec, names))
+    if left.feasible:
+        raise HostUnequal(target.name, tuple(shown(each).name for each in left.feasible))
+    return Applied(wanted.feasible, left.needs_reboot, answer.warnings)
+
+
+def _feasible(target: Target, found: HostPlan) -> HostPlan:
+    if found.refusals:
+        raise HostRefused(target.name, found.refusals)
+    return found
+
+
+def _notes(facts: HostFacts) -> Iterator[str]:
+    """What `verify` compares with: who was in which group."""
+    for group in facts.iommu.groups:
+        yield f"group {group.number} {' '.join(group.addresses)}"
+
+
+def reboot(
+    target: Target, *, seconds: float = BACK_SECONDS, wait: Callable[[float], None] = time.sleep
+) -> None:
+    """Reboot and wait until it is back; HostNotBack after `seconds`."""
+    before = target.ask("reboot").lines
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        wait(POLL_SECONDS)
+        try:
+            if target.ask("boot-id").lines != before:
+                return
+        except (HostUnreachable, HostInterrupted, ProgramTimedOut):
+            continue
+    raise HostNotBack(target.name, seconds)
+
+
+def roll_back(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Undo every apply since the last rollback; what was undone, and warnings."""
+    answer = target.ask("rollback")
+    return answer.lines, answer.warnings
+
+
+def refuse_guests(target: Target) -> None:
+    """Raise HostRefused where a VM or process of `target` has a card, which a reboot would end."""
+    held = target.facts().holders or ()
+    if held:
+        who = ", ".join(each.guest or each.command for each in held)
+        raise HostError(f"{target.name}: not rebooted: {who} uses a card: move or end it first")

@@ -1,0 +1,51 @@
+"""A host that is looked at and changed: this one, or one behind SSH."""
+
+from pathlib import Path
+from typing import Protocol
+
+from gpufarm.host import facts
+from gpufarm.model.facts import HostFacts
+from gpufarm.system import agent, ssh
+from gpufarm.system.agent import Answer, Runner, Verb
+from gpufarm.system.capture import Captured
+from gpufarm.system.machine import Machine
+
+
+class Target(Protocol):
+    """`name` is what messages call it. Both methods raise HostError."""
+
+    @property
+    def name(self) -> str: ...
+
+    def facts(self) -> HostFacts: ...
+
+    def ask(self, verb: Verb, orders: bytes = b"") -> Answer: ...
+
+
+class Here:
+    """This machine."""
+
+    name = "this host"
+
+    def facts(self) -> HostFacts:
+        return facts.read(Machine())
+
+    def ask(self, verb: Verb, orders: bytes = b"") -> Answer:
+        return agent.ask(agent.here(), self.name, verb, orders)
+
+
+class There:
+    """A machine behind SSH. `runner` is another way to its agent, for tests."""
+
+    def __init__(
+        self, destination: str, config: Path | None = None, runner: Runner | None = None
+    ) -> None:
+        self.name = destination
+        self._config = config
+        self._runner = runner or agent.there(destination, config)
+
+    def facts(self) -> HostFacts:
+        return facts.read(Captured(ssh.read(self.name, self._config), self.name))
+
+    def ask(self, verb: Verb, orders: bytes = b"") -> Answer:
+        return agent.ask(self._runner, self.name, verb, orders)

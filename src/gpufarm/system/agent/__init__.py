@@ -1,0 +1,88 @@
+"""What changes a host: one text of POSIX sh, the same on this machine and on one behind SSH.
+
+What is decided here: how it is started and how its answers are read. Its command line is a
+constant; whatever differs is on its standard input. The journal that makes it possible to go on or
+go back after any interruption lies on the host itself, and `gpufarm.system.journal` reads it.
+"""
+
+import functools
+import shlex
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gpufarm.model.errors import HostHeld, HostInterrupted, HostNotChanged
+from gpufarm.model.printable import printable
+from gpufarm.system.run import Done, run
+from gpufarm.system.ssh import run_there
+
+Verb = Literal["apply", "rollback", "show", "reboot", "boot-id"]
+Runner = Callable[[str, bytes], Done]
+"""Runs the agent with a verb and its orders; `here` and `there` make them."""
+
+PARTS = ("basics", "orders", "functions", "files", "steps", "verbs")
+SECONDS = 3600.0
+"""Building the initramfs of several kernels takes minutes, without KVM a quarter of an hour."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`lines` are what it did, `warnings` what did not go as it should have."""
+
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@functools.cache
+def text() -> str:
+    """The whole script; `main` comes last, so that a part of it does nothing."""
+    folder = files("gpufarm.system") / "agent"
+    parts = [(folder / f"{part}.sh").read_text(encoding="utf-8") for part in PARTS]
+    return "\n".join((*parts, "main\n"))
+
+
+def here(root: str = "", script: str | None = None) -> Runner:
+    """On this machine. A test names a folder for / and a script with other doors to the kernel."""
+
+    def start(verb: str, orders: bytes) -> Done:
+        words = ("sh", "-c", script or text(), "gpufarm", root, verb)
+        return run(words, timeout=SECONDS, stdin=orders)
+
+    return start
+
+
+def there(destination: str, config: Path | None = None, script: str | None = None) -> Runner:
+    """On the machine that ssh knows as `destination`, whose login shell sees one constant."""
+
+    def start(verb: str, orders: bytes) -> Done:
+        command = f"exec sh -c {shlex.quote(script or text())} gpufarm '' {verb}"
+        return run_there(destination, command, stdin=orders, timeout=SECONDS, config=config)
+
+    return start
+
+
+def ask(runner: Runner, host: str, verb: Verb, orders: bytes = b"") -> Answer:
+    """Have it do `verb` and return what it says.
+
+    Raises HostHeld, HostNotChanged with its reason, HostInterrupted where it did not get to its
+    end, and what the runner raises.
+    """
+    done = runner(verb, orders)
+    heard = [printable(line) for line in done.stdout.split(b"\n") if line]
+    if not heard or heard[-1] != "end":
+        said = [printable(line) for line in done.stderr.split(b"\n") if line.strip()]
+        raise HostInterrupted(host, verb, done.status, "; ".join(said[-3:]))
+    warnings = tuple(_after("warning ", heard))
+    held = tuple(_after("held ", heard))
+    if held:
+        raise HostHeld(host, held)
+    for problem in _after("failed ", heard):
+        raise HostNotChanged(host, problem, warnings)
+    other = tuple(line for line in heard[:-1] if not line.startswith("warning "))
+    return Answer(other, warnings)
+
+
+def _after(word: str, lines: list[str]) -> list[str]:
+    return [line.removeprefix(word) for line in lines if line.startswith(word)]
