@@ -13,7 +13,8 @@ from gpufarm.model.errors import LabError
 COLUMNS = ("service", "host", "healthy", "address", "memory_mb", "age_seconds")
 
 
-def _add_state(parser: argparse.ArgumentParser) -> None:
+def add_state(parser: argparse.ArgumentParser) -> None:
+    """Add --state to a command of the lab."""
     parser.add_argument(
         "--state",
         metavar="DIR",
@@ -24,7 +25,8 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _folder(parsed: argparse.Namespace) -> Path:
+def state_folder(parsed: argparse.Namespace) -> Path:
+    """The lab's state folder: that of --state, or the default."""
     return parsed.state.absolute() if parsed.state else state.default_state()
 
 
@@ -58,12 +60,12 @@ class Up(Lister):
             help="single (default): all of Nova in one process; split: one process a service, "
             "over RabbitMQ",
         )
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         hosts = read(parsed_args.hosts) if parsed_args.hosts else None
-        request = up.Request(state=_folder(parsed_args), mode=parsed_args.mode, hosts=hosts)
+        request = up.Request(state=state_folder(parsed_args), mode=parsed_args.mode, hosts=hosts)
         with self.progress("starting the lab") as progress:
             lab = up.up(request, default(), progress.advance)
         return _table(status.status(lab, ask=False))
@@ -83,11 +85,11 @@ class Status(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        rows = status.status(state.load(_folder(parsed_args)))
+        rows = status.status(state.load(state_folder(parsed_args)))
         self.found = not all(row.healthy for row in rows)
         return _table(rows)
 
@@ -103,11 +105,11 @@ class Env(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        folder = _folder(parsed_args)
+        folder = state_folder(parsed_args)
         lab = state.load(folder)
         variables = {
             "OS_CLOUD": state.CLOUD,
@@ -129,11 +131,11 @@ class Down(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        folder = _folder(parsed_args)
+        folder = state_folder(parsed_args)
         ran = folder.exists() and up.down(folder)
         self.note(f"the lab in {folder} " + ("is down" if ran else "did not run"))
 
@@ -148,11 +150,11 @@ class Reset(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        folder = _folder(parsed_args)
+        folder = state_folder(parsed_args)
         if folder.exists():
             up.reset(folder)
         self.note(f"{folder} is gone")
@@ -185,11 +187,11 @@ class Fault(Lister):
         )
         parser.add_argument("--times", metavar="N", type=int, help="how often (default: always)")
         parser.add_argument("--clear", action="store_true", help="take the step's fault away")
-        _add_state(parser)
+        add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        lab = state.load(_folder(parsed_args))
+        lab = state.load(state_folder(parsed_args))
         host, step = parsed_args.host, parsed_args.step
         if host not in lab.hosts:
             raise LabError(f"the lab has no host {host}; it has: {', '.join(lab.hosts)}")
