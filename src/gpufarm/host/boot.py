@@ -197,16 +197,9 @@ def _load(reading: Reading, texts: dict[str, str]) -> tuple[ModuleToLoad, ...]:
             path for folder in modprobe.LOAD_FOLDERS for path in reading.files(folder, ".conf")
         ),
     )
-    found = [
-        ModuleToLoad(path=path, line=line, module=modprobe.plain(module), when="boot")
-        for path in boot
-        for line, module in modprobe.modules(reading.root.text(path) or "")
-    ]
+    found = [each for path in boot for each in _listed(reading.root.text(path) or "", path, "boot")]
     listed = f"{INITRAMFS_TOOLS}/modules"
-    found += [
-        ModuleToLoad(path=listed, line=line, module=modprobe.plain(module), when="initramfs")
-        for line, module in modprobe.modules(texts.get(listed, ""))
-    ]
+    found += _listed(texts.get(listed, ""), listed, "initramfs")
     for path, text in texts.items():
         if path == DRACUT or path.startswith(DRACUT_FOLDERS):
             values = assignments.parse(text).values
@@ -224,7 +217,16 @@ def _binders(reading: Reading) -> tuple[ConfigFile, ...]:
         ConfigFile(path=path, text=text)
         for folder, suffix in BINDER_FOLDERS
         for path in reading.files(folder, suffix)
-        if (text := reading.root.text(path, wanted))
+        if path not in OWN and (text := reading.root.text(path, wanted))
+    )
+
+
+def _listed(text: str, path: str, when: Literal["initramfs", "boot"]) -> tuple[ModuleToLoad, ...]:
+    return tuple(
+        ModuleToLoad(
+            path=path, line=line, module=modprobe.plain(module), when=when, options=options
+        )
+        for line, module, options in modprobe.modules(text)
     )
 
 

@@ -88,4 +88,9 @@ def vfio_ids(facts: HostFacts) -> tuple[IdMatch, ...]:
         for line, name, value in modprobe.options(facts.boot.modprobe, module):
             if name == "ids":
                 found += ids(value, f"options {module} ids= in {line.path}, line {line.line}")
+        for each in facts.boot.load:
+            for option in each.options if each.module == plain(module) else ():
+                name, _, value = option.partition("=")
+                if name == "ids":
+                    found += ids(value, f"{module} ids= in {each.path}, line {each.line}")
     return tuple(found)

@@ -13,6 +13,8 @@ from gpufarm.system.root import Root
 
 SLOTS = "/sys/bus/pci/slots"
 DMI = "/sys/class/dmi/id"
+LIBVIRT = "libvirt.so.0."
+LIBRARIES = ("/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib")
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 
@@ -33,7 +35,7 @@ def read(root: Root) -> HostFacts:
         boot=boot.read(reading, running.release),
         machine=_machine(reading),
         qemu=root.output("qemu"),
-        libvirt=root.output("libvirt"),
+        libvirt=_libvirt(root),
         vfio_groups=holders.groups(reading),
         holders=holders.read(reading),
         gaps=reading.gaps(),
@@ -83,6 +85,21 @@ def _machine(reading: Reading) -> Machine:
         numa_nodes=len(nodes) or None,
         slots=_slots(reading),
     )
+
+
+def _libvirt(root: Root) -> str | None:
+    """The version, out of the library's file name.
+
+    libvirt.so.0.9005.1 is version 9.5.1 (libvirt's meson.build, libvirt_lib_version). Asking the
+    daemon would take longer than reading all of the rest.
+    """
+    for folder in LIBRARIES:
+        for name in root.names(folder, LIBVIRT):
+            found = re.fullmatch(r"(\d{4,6})\.(\d{1,4})", name.removeprefix(LIBVIRT))
+            if found:
+                major, minor = divmod(int(found[1]), 1000)
+                return f"{major}.{minor}.{found[2]}"
+    return None
 
 
 def _slots(reading: Reading) -> dict[str, str]:

@@ -65,6 +65,9 @@ BAR_IO = 0x1
 BAR_64 = 0x4
 BARS = 6
 
+WIDEST = 32
+"""Lanes of a link; a device that sleeps too deep to answer shows 63 or 255."""
+
 
 def read(reading: Reading) -> tuple[PciFunction, ...]:
     """Every function, in the order of addresses."""
@@ -208,11 +211,15 @@ def _link(reading: Reading, folder: str) -> Link:
         found = SPEED.match(reading.line(f"{folder}/{name}") or "")
         return float(found[1]) if found else None
 
+    def width(name: str) -> int | None:
+        found = reading.number(f"{folder}/{name}")
+        return found if found is not None and 0 <= found <= WIDEST else None
+
     return Link(
         speed=speed("current_link_speed"),
         max_speed=speed("max_link_speed"),
-        width=reading.number(f"{folder}/current_link_width"),
-        max_width=reading.number(f"{folder}/max_link_width"),
+        width=width("current_link_width"),
+        max_width=width("max_link_width"),
     )
 
 

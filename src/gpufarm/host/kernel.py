@@ -60,7 +60,6 @@ def kernel(reading: Reading) -> Kernel:
         installed=_installed(reading, release),
         parameters=_parameters(reading),
         options=_options(reading, release),
-        lockdown=_lockdown(reading),
     )
 
 
@@ -124,12 +123,6 @@ def _options(reading: Reading, release: str | None) -> dict[str, str]:
         text = reading.root.text(f"/lib/modules/{release}/config", wanted)
     pairs = (line.partition("=") for line in (text or "").split("\n"))
     return {name: printable(value) for name, equals, value in pairs if equals}
-
-
-def _lockdown(reading: Reading) -> str | None:
-    """The chosen word of `none [integrity] confidentiality`."""
-    found = re.search(r"\[(\w+)\]", reading.line("/sys/kernel/security/lockdown") or "")
-    return found[1] if found else None
 
 
 def cpu(reading: Reading) -> Cpu:

@@ -47,10 +47,10 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
         yield begun, kept
 
 
-def modules(text: str) -> tuple[tuple[int, str], ...]:
-    """(line, module) of a list of modules; options behind a name are left out."""
+def modules(text: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """(line, module, what follows it) of a list of modules."""
     return tuple(
-        (number, words[0])
+        (number, words[0], tuple(words[1:]))
         for number, line in enumerate(text.split("\n"), 1)
         if (words := line.split()) and words[0][0] not in "#;"
     )

@@ -128,7 +128,6 @@ class Kernel(Fact, frozen=True, kw_only=True):
     parameters: tuple[ModuleParameter, ...] = ()
     options: dict[str, str] = {}
     """CONFIG_ settings of the build that passthrough is about."""
-    lockdown: str | None = None
 
 
 class Cpu(Fact, frozen=True, kw_only=True):
@@ -160,6 +159,8 @@ class ModuleToLoad(Fact, frozen=True, kw_only=True):
     line: int
     module: str
     when: Literal["initramfs", "boot"]
+    options: tuple[str, ...] = ()
+    """What follows the name, as in `pci_stub ids=10de:11b4`."""
 
 
 class BootEntry(Fact, frozen=True, kw_only=True):

@@ -107,8 +107,9 @@ class Captured:
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._capture.unreadable)
 
-    def names(self, folder: str) -> tuple[str, ...]:
-        return tuple(sorted(self._folders.get(folder, ())))
+    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
+        found = self._folders.get(folder, ())
+        return tuple(sorted(name for name in found if name.startswith(prefix)))
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return wanted & self._folders.get(folder, frozenset())
@@ -165,8 +166,8 @@ class Recorder:
     def unreadable(self) -> frozenset[str]:
         return self._root.unreadable
 
-    def names(self, folder: str) -> tuple[str, ...]:
-        return self._seen(folder, self._root.names(folder))
+    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
+        return self._seen(folder, self._root.names(folder, prefix))
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return set(self._seen(folder, tuple(self._root.among(folder, wanted))))

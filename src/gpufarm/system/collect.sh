@@ -1,7 +1,7 @@
 # Prints what a capture holds of this machine, for gpufarm/system/stream.py to read.
 #
-# Needs a POSIX shell; grep, ls, od and readlink are used where they are, and what they would tell
-# is left out where they are not. Changes nothing. Nothing is put into this text from outside: the
+# Needs a POSIX shell. awk and grep make it quicker where they are; what ls, od, readlink and tr
+# would tell is left out where they are not. Changes nothing. Nothing is put into this text from outside: the
 # only argument is the folder that stands for / in tests.
 #
 # Each line says by its first letter what it is:
@@ -10,13 +10,13 @@
 #   L path   a symlink; what it leads to follows: >path, or ~text where nothing is there
 #   P path   something is there
 #   U path   something is there and cannot be read
-#   C name   what a program says of its version follows: =line
+#   V name text   what a program says of its version; may stand between any two lines
 # The first line is `gpufarm-collect 1`, the last one `end`.
 
 main() {
     root=${1%/}
     LC_ALL=C
-    export LC_ALL
+    export LC_ALL root
     PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
     newline='
 '
@@ -24,14 +24,51 @@ main() {
     top=$PWD
     [ "$top" = / ] && top=
 
+    if command -v awk >/dev/null; then
+        quick=yes
+        collect | read_quickly
+    else
+        quick=
+        collect
+    fi
+}
+
+collect() {
     echo 'gpufarm-collect 1'
+    programs &
     functions
     others_of_pci
     kernel
     configuration
-    programs
     holders
+    wait
     echo end
+}
+
+# A shell reads byte by byte, so that awk reads what the kernel shows: `R path` stands for it. A
+# line that begins with a space is of od.
+read_quickly() {
+    awk '
+        /^R / {
+            path = substr($0, 3)
+            print "F " path
+            file = ENVIRON["root"] path
+            while ((getline line < file) > 0) print "=" line
+            close(file)
+            next
+        }
+        /^ [0-9a-f][0-9a-f]/ { print "=" substr($0, 2); next }
+        { print }
+    '
+}
+
+# shown PATH: a file of sysfs or procfs, in which each line has a line break
+shown() {
+    if [ "$quick" ]; then
+        readable "$1" && printf 'R %s\n' "$1"
+    else
+        whole "$1"
+    fi
 }
 
 # whole PATH: every line of a file
@@ -165,7 +202,7 @@ function_() {
     for name in uevent vendor device class subsystem_vendor subsystem_device modalias \
         driver_override numa_node resource current_link_speed current_link_width max_link_speed \
         max_link_width reset_method boot_vga sriov_totalvfs sriov_numvfs; do
-        whole "$1/$name"
+        shown "$1/$name"
     done
     there "$1" reset config
     for name in driver iommu_group physfn; do
@@ -179,8 +216,8 @@ function_() {
         types=$found
         for type in $types; do
             printf 'P %s\n' "$type"
-            whole "$type/name"
-            whole "$type/available_instances"
+            shown "$type/name"
+            shown "$type/available_instances"
         done
     fi
     class=
@@ -200,6 +237,10 @@ header() {
         return
     fi
     printf 'B %s\n' "$1/config"
+    if [ "$quick" ]; then
+        od -An -v -tx1 -N64 "$root$1/config"
+        return
+    fi
     od -An -v -tx1 -N64 "$root$1/config" | while IFS= read -r line; do
         printf '=%s\n' "$line"
     done
@@ -223,21 +264,20 @@ group() {
 
 unit() {
     printf 'P %s\n' "$1"
-    whole "$1/intel-iommu/ecap"
+    shown "$1/intel-iommu/ecap"
 }
 
 slot() {
     printf 'P %s\n' "$1"
-    whole "$1/address"
+    shown "$1/address"
 }
 
 kernel() {
-    whole /proc/sys/kernel/osrelease
-    whole /proc/sys/kernel/hostname
-    whole /proc/cmdline
-    whole /proc/modules
+    shown /proc/sys/kernel/osrelease
+    shown /proc/sys/kernel/hostname
+    shown /proc/cmdline
+    shown /proc/modules
     processor
-    whole /sys/kernel/security/lockdown
     there /dev kvm
     there /sys/module vfio vfio_iommu_type1 vfio_pci pci_stub kvm kvm_intel kvm_amd
     for name in vfio/parameters/enable_unsafe_noiommu_mode \
@@ -245,7 +285,7 @@ kernel() {
         vfio_pci/parameters/disable_idle_d3 vfio_pci/parameters/disable_vga \
         vfio_pci/parameters/enable_sriov pci_stub/parameters/ids kvm/parameters/ignore_msrs \
         kvm_intel/parameters/nested kvm_amd/parameters/nested; do
-        whole "/sys/module/$name"
+        shown "/sys/module/$name"
     done
     release=
     [ -r "$root/proc/sys/kernel/osrelease" ] && IFS= read -r release <"$root/proc/sys/kernel/osrelease"
@@ -255,7 +295,7 @@ kernel() {
     esac
     listed /sys/devices/system/node
     for name in sys_vendor product_name bios_version; do
-        whole "/sys/class/dmi/id/$name"
+        shown "/sys/class/dmi/id/$name"
     done
 }
 
@@ -320,23 +360,29 @@ configuration() {
     done
     there /usr/sbin driverctl grub-mkconfig grub2-mkconfig grubby update-grub update-initramfs
     there /usr/bin dracut kernel-install bootctl
+    for name in lib64 lib/x86_64-linux-gnu lib/aarch64-linux-gnu lib; do
+        for entry in "$root/usr/$name"/libvirt.so.0.*; do
+            [ -e "$entry" ] && printf 'P %s\n' "${entry#"$root"}"
+        done
+    done
 }
 
 binder() {
+    # Our own are read whole, and a path that came twice would have its second text.
+    case $1 in */gpufarm | */gpufarm-bind.service) return ;; esac
     some "$1" driver_override vfio pci-stub :
 }
 
 programs() {
     [ -z "$root" ] || return
     version qemu qemu-system-x86_64 || version qemu /usr/libexec/qemu-kvm
-    version libvirt libvirtd || version libvirt virtqemud || version libvirt virsh
 }
 
 # version NAME PROGRAM: the first line that the program says of its version
 version() {
     command -v "$2" >/dev/null || return 1
     said=$("$2" --version </dev/null) || return 1
-    printf 'C %s\n=%s\n' "$1" "${said%%"$newline"*}"
+    printf 'V %s %s\n' "$1" "${said%%"$newline"*}"
 }
 
 # Processes with a VFIO device open.
@@ -361,7 +407,7 @@ holders() {
             *" $process "*) ;;
             *)
                 known="$known$process "
-                whole "$process/comm"
+                shown "$process/comm"
                 guest "$process/cmdline"
                 ;;
             esac

@@ -8,8 +8,6 @@ from gpufarm.system.run import run
 PROGRAMS: dict[str, tuple[tuple[str, ...], ...]] = {
     # Debian's name, and that of the RHEL family (the package qemu-kvm-core).
     "qemu": (("qemu-system-x86_64", "--version"), ("/usr/libexec/qemu-kvm", "--version")),
-    # The one daemon, the daemons of libvirt 5.6 and newer, and the client.
-    "libvirt": (("libvirtd", "--version"), ("virtqemud", "--version"), ("virsh", "--version")),
 }
 """What is asked for its version, and by which programs: the first that is there answers."""
 

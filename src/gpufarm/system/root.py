@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol
 
-from gpufarm.model.printable import decoded
+from gpufarm.model.printable import decoded, printable
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one file. The largest that is wanted is a kernel's configuration, below 400 kB."""
@@ -47,8 +47,11 @@ class Root(Protocol):
         """Paths that were asked for, are there, and could not be read."""
         ...
 
-    def names(self, folder: str) -> tuple[str, ...]:
-        """What is in `folder`, sorted; empty where it is no folder. Odd names are left out."""
+    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
+        """What is in `folder` and begins so, sorted; empty where it is no folder.
+
+        Names that cannot be printed are left out, and count as unreadable.
+        """
         ...
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
@@ -95,8 +98,8 @@ class Folder:
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._unreadable)
 
-    def names(self, folder: str) -> tuple[str, ...]:
-        return tuple(sorted(self._list(folder)))
+    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
+        return tuple(sorted(name for name in self._list(folder) if name.startswith(prefix)))
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return wanted & frozenset(self._list(folder))
@@ -182,7 +185,7 @@ class Folder:
             return []
         odd = [name for name in found if not name.isprintable()]
         if odd:
-            self._unreadable.update(f"{folder}/{name}" for name in odd)
+            self._unreadable.update(f"{folder}/{printable(os.fsencode(name))}" for name in odd)
             return [name for name in found if name.isprintable()]
         return found
 

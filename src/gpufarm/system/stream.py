@@ -31,7 +31,7 @@ class _Parts(msgspec.Struct):
     links: dict[str, str] = {}
     present: set[str] = set()
     unreadable: set[str] = set()
-    outputs: dict[str, list[str]] = {}
+    outputs: dict[str, str] = {}
 
 
 def parse(stream: bytes, origin: str) -> Capture:
@@ -46,7 +46,10 @@ def parse(stream: bytes, origin: str) -> Capture:
     kind, path = "", ""
     for number, line in enumerate(lines[begin:-2], begin + 1):
         first, rest = line[:1].decode("ascii", "replace"), line[1:]
-        if first in _HEADS and rest.startswith(b" "):
+        if line.startswith(VERSION):
+            program, _, said = printable(rest[1:]).partition(" ")
+            parts.outputs[program] = said
+        elif first in _HEADS and rest.startswith(b" "):
             kind, path = first, _path(rest[1:], kind=first, parts=parts)
         elif not _below(parts, kind, path, first, rest):
             shown = printable(line[:60])
@@ -54,16 +57,14 @@ def parse(stream: bytes, origin: str) -> Capture:
     return _capture(parts, origin)
 
 
-_HEADS = frozenset("FBLPUC")
+_HEADS = frozenset("FBLPU")
+VERSION = b"V "
 
 
 def _path(raw: bytes, kind: str, parts: _Parts) -> str:
     """The path of a head; an odd one stands for something unreadable, and is left empty."""
     path = printable(raw)
-    plain = path.encode() == raw
-    if kind == "C":
-        return path if plain else ""
-    if not plain or not path.startswith("/"):
+    if path.encode() != raw or not path.startswith("/"):
         parts.unreadable.add(path)
         return ""
     if kind == "F":
@@ -88,8 +89,6 @@ def _below(parts: _Parts, kind: str, path: str, first: str, rest: bytes) -> bool
     elif kind == "L" and first in ">~" and first:
         if path:
             parts.links[path] = _target(path, printable(rest), resolved=first == ">")
-    elif kind == "C" and first == "=":
-        parts.outputs.setdefault(path, []).append(printable(rest))
     else:
         return False
     return True
@@ -121,7 +120,7 @@ def _capture(parts: _Parts, origin: str) -> Capture:
         links=parts.links,
         present=sorted(parts.present),
         unreadable=sorted(parts.unreadable),
-        outputs={name: lines[0] for name, lines in parts.outputs.items() if lines},
+        outputs=parts.outputs,
     )
 
 

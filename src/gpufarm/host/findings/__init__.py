@@ -21,13 +21,13 @@ HOST_RULES: tuple[HostRule, ...] = (
     *platform.HOST_RULES,
     *configuration.HOST_RULES,
     *boot.HOST_RULES,
+    *hardware.HOST_RULES,
     *wisdom.HOST_RULES,
 )
 CARD_RULES: tuple[CardRule, ...] = (
     *owners.CARD_RULES,
     *boot.CARD_RULES,
     *hardware.CARD_RULES,
-    *wisdom.CARD_RULES,
 )
 """Of cards that are not to be given away at all, only the first of these speaks."""
 

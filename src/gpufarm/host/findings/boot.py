@@ -78,8 +78,8 @@ def binding(facts: HostFacts, card: Card) -> Iterator[Finding]:
         yield finding(
             "BINDING_NOT_KEPT",
             card.address,
-            f"{len(unkept)} of {len(card.functions)} functions ({', '.join(unkept)}) are with "
-            "vfio-pci now, and nothing in the boot configuration binds them",
+            f"with vfio-pci are {len(unkept)} of its {len(card.functions)} functions now "
+            f"({', '.join(unkept)}), and nothing in the boot configuration binds them",
             "prepare the host for it: by address with driver_override, or with vfio-pci.ids=",
         )
 
@@ -95,9 +95,7 @@ def _kept(facts: HostFacts, function: PciFunction) -> bool:
     return (
         is_vfio(facts.boot.overrides.get(function.address))
         or any(entry.matches(function) for entry in vfio_ids(facts))
-        or any(
-            function.address in file.text for file in (*facts.boot.binders, *facts.boot.files)
-        )
+        or any(function.address in file.text for file in (*facts.boot.binders, *facts.boot.files))
     )
 
 

@@ -61,6 +61,11 @@ CODES: dict[str, Code] = {
 }
 
 
+def count(number: int, noun: str) -> str:
+    """`1 card`, `2 cards`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def finding(
     code: str,
     address: str | None,

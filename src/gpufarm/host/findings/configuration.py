@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gpufarm.host.cards import Card
 from gpufarm.host.classes import AUDIO as AUDIO_CLASS
 from gpufarm.host.drivers import AUDIO, GRAPHICS, is_host, is_vfio, vfio_ids
-from gpufarm.host.findings.codes import finding
+from gpufarm.host.findings.codes import count, finding
 from gpufarm.host.modprobe import blacklisted, options, plain
 from gpufarm.model.facts import HostFacts, PciFunction
 from gpufarm.model.finding import Finding
@@ -27,8 +27,8 @@ def ids_too_wide(facts: HostFacts, cards: Cards) -> Iterator[Finding]:
             yield finding(
                 "VFIO_IDS_TOO_WIDE",
                 needed[0].address,
-                f"{entry.text} ({entry.where}) matches {len(matched)} functions, of which the host "
-                f"needs {', '.join(each.address for each in needed)}: {listed}",
+                f"{entry.text} ({entry.where}) matches {count(len(matched), 'function')}, of which "
+                f"the host needs {', '.join(each.address for each in needed)}: {listed}",
                 "take the entry out and bind by address (driver_override) what is to leave the "
                 "host",
             )
@@ -91,11 +91,12 @@ def modules_gone(facts: HostFacts, _: Cards) -> Iterator[Finding]:
     for each in facts.boot.load:
         problem = _absent(each.module, facts)
         if problem:
-            place = f"{each.path}, line {each.line}" if each.line else each.path
+            place = f"{each.path}, line {each.line}," if each.line else each.path
+            when = "in the initramfs" if each.when == "initramfs" else "at boot"
             yield finding(
                 "MODULE_GONE",
                 None,
-                f"{place}, loads {each.module} at {each.when}: {problem}",
+                f"{place} loads {each.module} {when}: {problem}",
                 f"take {each.module} out of {each.path}; dracut and mkinitcpio fail over it",
             )
 

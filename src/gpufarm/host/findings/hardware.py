@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from gpufarm.host.cards import Card
-from gpufarm.host.findings.codes import finding
-from gpufarm.model.facts import HostFacts, Link
+from gpufarm.host.findings.codes import count, finding
+from gpufarm.model.facts import HostFacts, PciFunction
 from gpufarm.model.finding import Finding
 
 GIB = 1 << 30
@@ -41,45 +41,67 @@ def bars(_: HostFacts, card: Card) -> Iterator[Finding]:
 
 
 def link(facts: HostFacts, card: Card) -> Iterator[Finding]:
-    own = card.first.link
-    if own is None:
-        return
-    above = next((each.link for each in facts.functions if each.address == card.first.parent), None)
-    possible_width = _least(own.max_width, above.max_width if above else None)
-    possible_speed = _least(own.max_speed, above.max_speed if above else None)
-    now = _link(own.width, own.speed)
-    best = _link(own.max_width, own.max_speed)
-    if own.width is not None and possible_width and own.width < possible_width:
-        yield finding(
+    """The narrowest link between card and processor, or else one that is slow."""
+    found = [each for hop in _hops(facts, card.first) if (each := _judged(card, *hop))]
+    if found:
+        yield min(found, key=lambda each: each.severity != "warning")
+
+
+def _hops(
+    facts: HostFacts, function: PciFunction
+) -> Iterator[tuple[PciFunction, PciFunction | None]]:
+    """(lower, upper end) of each link from the card up: a switch has a port at either end of it.
+
+    A card may carry a switch of its own, and then only the link above that is the slot's (AMD since
+    Vega, boards with several GPUs).
+    """
+    by_address = {each.address: each for each in facts.functions}
+    lower: PciFunction | None = function
+    seen: set[str] = set()  # lspci's text may say anything, a bridge above itself too
+    while lower is not None and lower.address not in seen:
+        seen.add(lower.address)
+        upper = by_address.get(lower.parent or "")
+        yield lower, upper
+        lower = by_address.get(upper.parent or "") if upper else None
+
+
+def _judged(card: Card, lower: PciFunction, upper: PciFunction | None) -> Finding | None:
+    own, above = lower.link, upper.link if upper else None
+    if own is None or own.width is None:
+        return None
+    width = _least(own.max_width, above.max_width if above else None)
+    speed = _least(own.max_speed, above.max_speed if above else None)
+    where = "the link" if lower.address == card.address else f"the link above {lower.address}"
+    now, best = _link(own.width, own.speed), _link(own.max_width, own.max_speed)
+    if width is not None and own.width < width:
+        return finding(
             "LINK_DEGRADED",
             card.address,
-            f"the link runs at {now}; card and slot can do {_link(possible_width, possible_speed)}",
+            f"{where} runs at {now}; both ends can do {_link(width, speed)}",
             "reseat the card, clean its contacts, check riser and cable, then try another slot",
         )
-    elif own.width is not None and own.max_width and own.width < own.max_width:
-        yield finding(
+    if own.max_width is not None and own.width < own.max_width:
+        return finding(
             "LINK_DEGRADED",
             card.address,
-            f"the link runs at {now}, the most that the slot can do; the card can do {best}",
+            f"{where} runs at {now}, the most that the slot can do; the card can do {best}",
             "move the card to a wider slot if it needs the bandwidth",
             severity="info",
         )
-    elif own.speed is not None and own.max_speed and own.speed < own.max_speed:
-        yield finding(
-            "LINK_DEGRADED",
-            card.address,
-            _slow(own, possible_speed, now, best),
-            "look again while the card works; if it stays, check riser and firmware set-up",
-            severity="info",
-        )
-
-
-def _slow(own: Link, possible: float | None, now: str, best: str) -> str:
-    if possible is not None and own.speed is not None and own.speed >= possible:
-        return f"the link runs at {now}, the most that the slot can do; the card can do {best}"
-    return (
-        f"the link runs at {now}, it can do {best}: an idle card lowers its speed to save power, "
-        "a bad riser lowers it for good"
+    if own.speed is None or own.max_speed is None or own.speed >= own.max_speed:
+        return None
+    reason = (
+        f"{now}, the most that the slot can do; the card can do {best}"
+        if speed is not None and own.speed >= speed
+        else f"{now}, it can do {best}: an idle card lowers its speed to save power, a bad riser "
+        "lowers it for good"
+    )
+    return finding(
+        "LINK_DEGRADED",
+        card.address,
+        f"{where} runs at {reason}",
+        "look again while the card works; if it stays, check riser and firmware set-up",
+        severity="info",
     )
 
 
@@ -99,7 +121,8 @@ def reset(facts: HostFacts, card: Card) -> Iterator[Finding]:
         yield finding(
             "NO_RESET",
             card.address,
-            f"the kernel knows no way to reset it (0 methods for {len(card.functions)} functions)",
+            "the kernel knows no way to reset it (0 methods for "
+            f"{count(len(card.functions), 'function')})",
             "do not give it to VMs of different owners: what one leaves in it, the next one finds",
         )
     elif first.reset_methods == ("bus",):
@@ -108,8 +131,8 @@ def reset(facts: HostFacts, card: Card) -> Iterator[Finding]:
             yield finding(
                 "NO_RESET",
                 card.address,
-                f"its only reset is that of its bus, on which {len(others)} devices are that are "
-                f"not the card's: {', '.join(others)}",
+                "its only reset is that of its bus, which it shares with "
+                f"{count(len(others), 'function')} of others: {', '.join(others)}",
                 "move the card to a slot of its own",
             )
 
@@ -137,19 +160,25 @@ def numa(facts: HostFacts, card: Card) -> Iterator[Finding]:
         )
 
 
-def guest_bits(_: HostFacts, card: Card) -> Iterator[Finding]:
-    largest = max(
-        (bar.size or 0 for each in card.functions for bar in each.bars if bar.kind == "memory"),
-        default=0,
-    )
-    if largest >= LARGE_BAR:
+def guest_bits(_: HostFacts, cards: tuple[Card, ...]) -> Iterator[Finding]:
+    largest = {
+        card.address: max(
+            (bar.size or 0 for each in card.functions for bar in each.bars if bar.kind == "memory"),
+            default=0,
+        )
+        for card in cards
+        if card.kind == "gpu"
+    }
+    large = {address: found for address, found in largest.items() if found >= LARGE_BAR}
+    if large:
         yield finding(
             "GUEST_ADDRESS_BITS",
-            card.address,
-            f"its largest memory region takes {size(largest)} of a guest's address space, for each "
-            "such card in the guest",
+            next(iter(large)) if len(large) == 1 else None,
+            f"{count(len(large), 'card')} with memory regions of up to {size(max(large.values()))},"
+            f" {size(sum(large.values()))} together, which a guest with all of them has to address",
             "give flavors with several of these cards hw:maxphysaddr_mode=passthrough (Nova 29)",
         )
 
 
-CARD_RULES = (bars, link, reset, numa, guest_bits)
+HOST_RULES = (guest_bits,)
+CARD_RULES = (bars, link, reset, numa)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from gpufarm.host.cards import Card
 from gpufarm.host.drivers import hinders, is_host, is_vfio
-from gpufarm.host.findings.codes import finding
+from gpufarm.host.findings.codes import count, finding
 from gpufarm.model.facts import Holder, HostFacts, PciFunction
 from gpufarm.model.finding import Finding
 
@@ -79,7 +79,7 @@ def group(facts: HostFacts, card: Card) -> Iterator[Finding]:
     yield finding(
         "GROUP_NOT_VIABLE",
         card.address,
-        f"IOMMU group {numbers} holds {len(others)} devices that are not this card's: "
+        f"IOMMU group {numbers} holds {count(len(others), 'function')} of other devices: "
         f"{named}{more}; {effect}",
         "move the card to a slot below a port with ACS (another root port or CPU's slot), or turn "
         "on ACS in the firmware set-up; overriding ACS in the kernel would only hide it and is "
@@ -105,7 +105,7 @@ def host_drivers(_: HostFacts, card: Card) -> Iterator[Finding]:
             yield finding(
                 "FUNCTION_LEFT_BEHIND",
                 function.address,
-                f"{len(given)} of {len(card.functions)} functions of the card have left the host, "
+                f"{len(given)} of the card's {len(card.functions)} functions left the host, "
                 f"this one ({function.vendor_id}:{function.product_id}) is with {function.driver}",
                 f"bind {function.address} to vfio-pci as well: all functions of a card go together",
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gpufarm.host import cmdline, modprobe
 from gpufarm.host.cards import Card
 from gpufarm.host.drivers import is_vfio
-from gpufarm.host.findings.codes import finding
+from gpufarm.host.findings.codes import count, finding
 from gpufarm.model.facts import HostFacts
 from gpufarm.model.finding import Finding
 
@@ -50,23 +50,32 @@ def _why_off(facts: HostFacts) -> tuple[str, str]:
         seen += f", although the firmware hands over {' and '.join(tables)}"
     if amd:
         return seen, f"turn on {technology} (IOMMU) in the firmware set-up"
+    if _asked_for(facts):
+        fix = (
+            f"turn on {technology} in the firmware set-up; if it is on, see DMAR in the kernel log"
+        )
+        return f"{seen}; intel_iommu=on is on the kernel command line", fix
     fix = (
-        f"add {name}=on to the kernel command line, see to it that {technology} is on in the "
+        f"add intel_iommu=on to the kernel command line, see to it that {technology} is on in the "
         "firmware set-up, and reboot"
     )
-    return f"{seen}; {name}=on is not on the kernel command line", fix
+    return f"{seen}; intel_iommu=on is not on the kernel command line", fix
+
+
+def _asked_for(facts: HostFacts) -> bool:
+    given = cmdline.values(facts.kernel.cmdline or (), "intel_iommu")
+    return any("on" in value.split(",") for value in given)
 
 
 def not_requested(facts: HostFacts, _: Cards) -> Iterator[Finding]:
-    given = cmdline.values(facts.kernel.cmdline or (), "intel_iommu")
     intel = any(unit.startswith("dmar") for unit in facts.iommu.units)
-    asked = any("on" in value.split(",") for value in given)
-    if facts.iommu.active and intel and facts.kernel.cmdline is not None and not asked:
+    known = facts.kernel.cmdline is not None
+    if facts.iommu.active and intel and known and not _asked_for(facts):
         yield finding(
             "IOMMU_NOT_REQUESTED",
             None,
-            f"VT-d is on ({len(facts.iommu.groups)} groups) without intel_iommu=on: kernel "
-            f"{facts.kernel.release or 'of unknown release'} turns it on by itself, others do not",
+            f"VT-d is on ({count(len(facts.iommu.groups), 'group')}) without intel_iommu=on: "
+            f"kernel {facts.kernel.release or '?'} turns it on by itself, others do not",
             "add intel_iommu=on to the kernel command line, so that no other kernel turns it off",
         )
 
@@ -222,8 +231,8 @@ def incomplete(facts: HostFacts, cards: Cards) -> Iterator[Finding]:
         yield finding(
             "FACTS_INCOMPLETE",
             None,
-            f"{facts.origin} shows no IOMMU groups, so that nothing says whether its {len(cards)} "
-            "cards can be given to a VM",
+            f"{facts.origin} shows no IOMMU groups, so that nothing says whether its "
+            f"{count(len(cards), 'card')} can be given to a VM",
             "look at the machine itself, over SSH or by a capture, or print lspci -vvnnk as root "
             "with pciutils 3.7 or newer",
             blocks=True,
@@ -234,8 +243,8 @@ def incomplete(facts: HostFacts, cards: Cards) -> Iterator[Finding]:
         yield finding(
             "FACTS_INCOMPLETE",
             None,
-            f"{len(facts.gaps)} things could not be read or understood: {listed}{more}",
-            "read it as root; what stays unknown is treated as not there",
+            f"{count(len(facts.gaps), 'thing')} could not be read or understood: {listed}{more}",
+            "read the host as root; what stays unknown is treated as not there",
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gpufarm.host import known
 from gpufarm.host.cards import Card
-from gpufarm.host.findings.codes import finding
+from gpufarm.host.findings.codes import count, finding
 from gpufarm.host.known import Figure, KnownCard, Truth
 from gpufarm.model.facts import HostFacts
 from gpufarm.model.finding import Finding
@@ -13,8 +13,23 @@ NVSWITCH = ("10de", "0680")
 """NVIDIA's NVSwitches are `other bridges` (pci.ids, 10de)."""
 
 
-def _model(card: Card) -> KnownCard | None:
-    return known.card(card.display.vendor_id, card.display.product_id)
+Cards = tuple[Card, ...]
+
+
+def _models(cards: Cards) -> Iterator[tuple[KnownCard, str | None, str]]:
+    """(model, address or None where there are several, `NAME (3 cards)`) of known models."""
+    found: dict[str, tuple[KnownCard, list[str]]] = {}
+    for card in cards:
+        model = known.card(card.display.vendor_id, card.display.product_id)
+        if model and card.kind == "gpu" and card.sriov != "vf":
+            found.setdefault(model.name, (model, []))[1].append(card.address)
+    for model, addresses in found.values():
+        one = len(addresses) == 1
+        yield (
+            model,
+            addresses[0] if one else None,
+            f"{model.name} ({count(len(addresses), 'card')})",
+        )
 
 
 def _noted(figure: Figure | Truth) -> str:
@@ -22,59 +37,58 @@ def _noted(figure: Figure | Truth) -> str:
     return f"({note}source: {known.source(figure)})"
 
 
-def resets_badly(_: HostFacts, card: Card) -> Iterator[Finding]:
-    model = _model(card)
-    if model and model.resets_badly and model.resets_badly.value:
-        yield finding(
-            "RESETS_BADLY",
-            card.address,
-            f"{model.name} is known not to come back from a reset after a VM "
-            f"{_noted(model.resets_badly)}",
-            "try it: start, stop and start a VM with it; if it fails, use the vendor-reset module",
-        )
+def resets_badly(_: HostFacts, cards: Cards) -> Iterator[Finding]:
+    for model, address, counted in _models(cards):
+        if model.resets_badly and model.resets_badly.value:
+            yield finding(
+                "RESETS_BADLY",
+                address,
+                f"{counted} is known not to come back from a reset after a VM "
+                f"{_noted(model.resets_badly)}",
+                "try it: start, stop and start a VM with it; if it fails, use the module "
+                "vendor-reset",
+            )
 
 
-def hide_kvm(_: HostFacts, card: Card) -> Iterator[Finding]:
-    model = _model(card)
-    if model and model.hide_kvm and model.hide_kvm.value:
-        yield finding(
-            "HIDE_KVM",
-            card.address,
-            f"the driver of {model.name} may refuse to work where it sees KVM "
-            f"{_noted(model.hide_kvm)}",
-            "set hide_kvm: true on flavors with this card in the farm file",
-        )
+def hide_kvm(_: HostFacts, cards: Cards) -> Iterator[Finding]:
+    for model, address, counted in _models(cards):
+        if model.hide_kvm and model.hide_kvm.value:
+            yield finding(
+                "HIDE_KVM",
+                address,
+                f"{counted}: its driver may refuse to work where it sees KVM "
+                f"{_noted(model.hide_kvm)}",
+                "set hide_kvm: true on flavors with this card in the farm file",
+            )
 
 
-def limits(_: HostFacts, card: Card) -> Iterator[Finding]:
-    model = _model(card)
-    if model and model.nvenc_sessions:
-        yield finding(
-            "CARD_LIMIT",
-            card.address,
-            f"{model.name} encodes at most {model.nvenc_sessions.value} videos at once "
-            f"{_noted(model.nvenc_sessions)}",
-            "tell users, or offer a card without this limit for video",
-        )
+def limits(_: HostFacts, cards: Cards) -> Iterator[Finding]:
+    for model, address, counted in _models(cards):
+        if model.nvenc_sessions:
+            yield finding(
+                "CARD_LIMIT",
+                address,
+                f"{counted}: at most {model.nvenc_sessions.value} video encodes at once "
+                f"{_noted(model.nvenc_sessions)}",
+                "tell users, or offer a card without this limit for video",
+            )
 
 
-def divisible(_: HostFacts, card: Card) -> Iterator[Finding]:
-    model = _model(card)
-    if not model or card.sriov == "vf":
-        return
-    ways = []
-    if model.mig:
-        ways.append(f"MIG, up to {model.mig.value} instances {_noted(model.mig)}")
-    if model.sriov and model.sriov.value:
-        ways.append(f"SR-IOV {_noted(model.sriov)}")
-    if ways:
-        yield finding(
-            "CARD_DIVISIBLE",
-            card.address,
-            f"{model.name} can be shared between VMs by {' and by '.join(ways)}",
-            "nothing, if it is to be given away whole; Nova then needs device_type type-PF where "
-            "the card shows SR-IOV",
-        )
+def divisible(_: HostFacts, cards: Cards) -> Iterator[Finding]:
+    for model, address, counted in _models(cards):
+        ways = []
+        if model.mig:
+            ways.append(f"MIG, up to {model.mig.value} instances {_noted(model.mig)}")
+        if model.sriov and model.sriov.value:
+            ways.append(f"SR-IOV {_noted(model.sriov)}")
+        if ways:
+            yield finding(
+                "CARD_DIVISIBLE",
+                address,
+                f"{counted} can be shared between VMs by {' and by '.join(ways)}",
+                "nothing, if it is to be given away whole; Nova then needs device_type type-PF "
+                "where the card shows SR-IOV",
+            )
 
 
 def nvswitch(facts: HostFacts, cards: tuple[Card, ...]) -> Iterator[Finding]:
@@ -86,11 +100,11 @@ def nvswitch(facts: HostFacts, cards: tuple[Card, ...]) -> Iterator[Finding]:
         yield finding(
             "NVSWITCH",
             None,
-            f"{len(switches)} NVSwitches join {len(joined)} cards: {', '.join(switches)}",
+            f"{count(len(joined), 'card')} and {len(switches)} NVSwitches make one fabric: "
+            f"{', '.join(switches)}",
             "give all cards and switches to one VM, or run the Fabric Manager in its shared mode "
             "and give away the cards of a partition together; a card alone works without NVLink",
         )
 
 
-HOST_RULES = (nvswitch,)
-CARD_RULES = (resets_badly, hide_kvm, limits, divisible)
+HOST_RULES = (resets_badly, hide_kvm, limits, divisible, nvswitch)
