@@ -14,7 +14,7 @@ from gpufarm.host.ids import Names
 from gpufarm.host.plan import NO_NAMES, plan
 from gpufarm.host.target import Target
 from gpufarm.model.errors import (
-    HostError,
+    HostHeld,
     HostInterrupted,
     HostNotBack,
     HostRefused,
@@ -37,6 +37,11 @@ class Applied(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     needs_reboot: bool
     warnings: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        done = f"{len(self.steps)} changes" if self.steps else "nothing to do"
+        return f"{done}, waits for a reboot" if self.needs_reboot else done
 
 
 def prepare(target: Target, spec: HostSpec, names: Names = NO_NAMES) -> Applied:
@@ -91,8 +96,8 @@ def roll_back(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def refuse_guests(target: Target) -> None:
-    """Raise HostRefused where a VM or process of `target` has a card, which a reboot would end."""
+    """Raise HostHeld where a VM or process of `target` has a card, which a reboot would end."""
     held = target.facts().holders or ()
     if held:
-        who = ", ".join(each.guest or each.command for each in held)
-        raise HostError(f"{target.name}: not rebooted: {who} uses a card: move or end it first")
+        uses = [f"{each.paths[0]} {each.pid} {each.guest or each.command}" for each in held]
+        raise HostHeld(target.name, tuple(uses))

@@ -25,7 +25,7 @@ class Target(Protocol):
 class Here:
     """This machine."""
 
-    name = "this host"
+    name = "localhost"
 
     def facts(self) -> HostFacts:
         return facts.read(Machine())
@@ -38,14 +38,20 @@ class There:
     """A machine behind SSH. `runner` is another way to its agent, for tests."""
 
     def __init__(
-        self, destination: str, config: Path | None = None, runner: Runner | None = None
+        self,
+        destination: str,
+        config: Path | None = None,
+        *,
+        name: str | None = None,
+        runner: Runner | None = None,
     ) -> None:
-        self.name = destination
+        self.name = name or destination
+        self._destination = destination
         self._config = config
         self._runner = runner or agent.there(destination, config)
 
     def facts(self) -> HostFacts:
-        return facts.read(Captured(ssh.read(self.name, self._config), self.name))
+        return facts.read(Captured(ssh.read(self._destination, self._config), self.name))
 
     def ask(self, verb: Verb, orders: bytes = b"") -> Answer:
         return agent.ask(self._runner, self.name, verb, orders)

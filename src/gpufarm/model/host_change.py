@@ -88,6 +88,10 @@ class HostPlan(msgspec.Struct, frozen=True):
         return () if waiting else tuple(left)
 
     @property
+    def words(self) -> str:
+        return f"{len(self.steps)} changes" if self.steps else "nothing to do"
+
+    @property
     def needs_reboot(self) -> bool:
         return any(isinstance(each, Reboot) for each in self.steps)
 

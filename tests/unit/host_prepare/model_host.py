@@ -1,7 +1,7 @@
 """A host as a folder: plain files for /etc, /boot and sysfs, and a kernel that answers to writes.
 
 The kernel's part is model_kernel.sh, which takes the place of the agent's only doors to it (`tell`,
-`load`, `call` in agent/basics.sh). What it does is what the tests on virtual hosts see of a real one.
+`load`, `call` in agent/basics.sh). What it does is what virtual hosts show of a real one.
 """
 
 import shutil
