@@ -211,7 +211,7 @@ class HostRefused(HostError):
 
 
 class HostHeld(HostRefused):
-    """`held` says of each process `ADDRESS PID COMMAND`."""
+    """`held` says of each process `ADDRESS PID COMMAND`, or the node in place of the address."""
 
     code = "HOST_HELD"
 
@@ -225,7 +225,7 @@ class HostHeld(HostRefused):
                     code="CARD_IN_USE",
                     severity="error",
                     address=address,
-                    message=f"process {process} uses {address}",
+                    message=f"{address} is used by process {process}",
                     fix="end it first",
                     blocks=True,
                 )
