@@ -120,8 +120,8 @@ def _refuse(facts: HostFacts, choice: CardChoice, meant: list[Card]) -> Iterator
                 "BOOT_VGA",
                 card.address,
                 f"{card.address} is the boot VGA: the firmware and the console of the host use it",
-                "make another display the first one in the firmware, or name this card by its "
-                "address with `boot_vga: true`, after which the host has no screen",
+                "make another display the first one in the firmware; or name the others by their "
+                "addresses; or name this one so, with `boot_vga: true`: the host then has no screen",
             )
 
 
