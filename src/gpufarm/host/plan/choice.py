@@ -121,7 +121,7 @@ def _refuse(facts: HostFacts, choice: CardChoice, meant: list[Card]) -> Iterator
                 card.address,
                 f"{card.address} is the boot VGA: the firmware and the console of the host use it",
                 "make another display the first one in the firmware; or name the others by their "
-                "addresses; or name this one so, with `boot_vga: true`: the host then has no screen",
+                "addresses; or this one, with `boot_vga: true`, and the host has no screen",
             )
 
 
