@@ -1,9 +1,8 @@
-"""Clouds that do not answer, and credentials that are not good enough (issue 2, "Bad input")."""
+"""Clouds that do not answer, and credentials that are not good enough."""
 
 import json
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from gpu_farm import create_words
 from running_lab import RunningLab
 
 from gpufarm.lab import state
+from gpufarm.system import files
 
 pytestmark = pytest.mark.lab
 
@@ -19,9 +19,7 @@ pytestmark = pytest.mark.lab
 def complain(lab: RunningLab, **environment: str) -> str:
     """What `gpufarm capacity` says, once it has failed as it should."""
     other = RunningLab(lab.state, {**lab.env, **environment})
-    started = time.monotonic()
-    done = other.run("capacity", check=False)
-    assert time.monotonic() - started < 10
+    done = other.run("capacity", check=False, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -36,7 +34,7 @@ def with_auth(lab: RunningLab, **changed: str) -> str:
     clouds = yaml.safe_load((lab.state / "clouds.yaml").read_text())
     clouds["clouds"][state.CLOUD]["auth"].update(changed)
     path = lab.state / f"clouds-{secrets.token_hex(4)}.yaml"
-    path.write_text(yaml.safe_dump(clouds))
+    files.write(path, yaml.safe_dump(clouds), files.SECRET)
     return str(path)
 
 
