@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from running_lab import RunningLab
+from virtual_hosts import virtual_host, virtual_hosts  # noqa: F401  (fixtures)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

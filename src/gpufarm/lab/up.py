@@ -97,11 +97,15 @@ def down(folder: Path) -> bool:
 
 
 def reset(folder: Path) -> None:
-    """End the lab and remove all of its state."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "lock").exists():
+    """End the lab and its virtual hosts, and remove all of its state."""
+    from gpufarm.lab.virthost import host, store
+
+    marks = (folder / "lock", folder / store.FOLDER)
+    if folder.exists() and any(folder.iterdir()) and not any(mark.exists() for mark in marks):
         raise LabError(f"{folder}: not the folder of a lab: nothing was removed")
     with locked(folder):
         _end(folder)
+        host.down_all(folder)
         shutil.rmtree(folder)
 
 

@@ -23,7 +23,6 @@ from gpufarm.system import files, processes
 
 BOOT_LIMIT = 600.0
 RESUME_LIMIT = 180.0
-LOCK_LIMIT = BOOT_LIMIT
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +77,15 @@ def reach(state: Path, name: str) -> Guest:
     if host.port is None or not store.running(store.folder(state, name)):
         raise NoVirtualHost(name, tuple(store.names(state)))
     return Guest(name, store.hosts_folder(state) / guest.CONFIG)
+
+
+def reboot(state: Path, name: str) -> None:
+    """Have that host reboot itself, through GRUB, and return once it can be used again."""
+    host, reached = store.load(state, name), reach(state, name)
+    where = store.folder(state, name)
+    settling.reboot(
+        reached, host.machine, host.port or 0, BOOT_LIMIT, lambda: running.check(where, name)
+    )
 
 
 def status(state: Path) -> tuple[HostStatus, ...]:

@@ -44,15 +44,14 @@ class Ended(Exception):
     """SIGTERM has come."""
 
 
-def launch(folder: Path, start: Start) -> IO[str]:
+def launch(folder: Path, start: Start) -> "subprocess.Popen[str]":
     """Start a keeper in that folder, in a session of its own.
 
-    The stream that is returned has to be kept open: closing it before READY was written to it ends
-    the host.
+    Closing its standard input before READY was written to it ends the host.
     """
     files.write(folder / "start.json", msgspec.json.encode(start), files.SECRET)
     with (folder / KEEPER_LOG).open("a") as log:
-        launched = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -61,10 +60,6 @@ def launch(folder: Path, start: Start) -> IO[str]:
             start_new_session=True,
             text=True,
         )
-    assert launched.stdin is not None  # noqa: S101  (it is a pipe)
-    # It is no child to wait for: it lives on when this command ends.
-    launched.returncode = 0
-    return launched.stdin
 
 
 def main() -> int:

@@ -80,11 +80,15 @@ def _card_device(each: Plugged) -> dict[str, Any]:
 
 
 def _iommu(machine: Machine) -> tuple[str, ...]:
-    devices = {
-        "intel": "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
-        "amd": "amd-iommu,intremap=on,xtsup=on,dma-remap=on",
+    devices: dict[str, tuple[str, ...]] = {
+        "intel": ("intel-iommu,intremap=on,caching-mode=on,aw-bits=48",),
+        "amd": (
+            "AMDVI-PCI,id=amdvi,addr=1d.0",
+            "amd-iommu,pci-id=amdvi,intremap=on,xtsup=on,dma-remap=on",
+        ),
+        "none": (),
     }
-    return ("-device", devices[machine.iommu]) if machine.iommu in devices else ()
+    return tuple(word for device in devices[machine.iommu] for word in ("-device", device))
 
 
 def _board(machine: Machine) -> tuple[str, ...]:
@@ -146,7 +150,7 @@ def _bridges(machine: Machine) -> Iterator[str]:
     for number, bus in enumerate(addressed_buses(machine)):
         bridge = f"bridge{bus:02x}"
         slot = FIRST_BRIDGE_SLOT + number
-        yield f"pxb-pcie,id={bridge},bus_nr={bus - 1},addr={slot:x}.0"
+        yield f"pxb-pcie,id={bridge},bus=pcie.0,bus_nr={bus - 1},addr={slot:x}.0"
         yield _root_port(f"at{bus:02x}", first_chassis + number, f"bus={bridge}")
 
 

@@ -91,7 +91,7 @@ def connect(path: Path, limit: float, check: Callable[[], None]) -> Qmp:
         check()
         try:
             return Qmp(path)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
+        except (OSError, CommandFailed) as error:
             if time.monotonic() > deadline:
                 problem = f"no monitor within {limit:.0f} s"
                 raise CommandFailed("qemu", problem, ()) from error

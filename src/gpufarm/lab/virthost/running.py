@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +15,9 @@ from gpufarm.lab.virthost.qmp import Qmp
 from gpufarm.lab.virthost.tree import Tree
 from gpufarm.model.errors import CommandFailed, VirtualHostFailed
 from gpufarm.system import files, processes
+
+if TYPE_CHECKING:
+    import subprocess
 
 START_LIMIT = 60.0
 STATE_LIMIT = 120.0
@@ -29,28 +33,31 @@ class Disk(msgspec.Struct, frozen=True):
     form: str
 
 
-class Started(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Started:
     """A QEMU that runs. It ends with this command until `let_go`."""
 
     where: Path
     machine: Machine
     monitor: Qmp
-    leash: IO[str]
+    keeper: "subprocess.Popen[str]"
 
     def check(self) -> None:
         """VirtualHostFailed where it has ended."""
-        check(self.where, self.machine.name)
+        check(self.where, self.machine.name, self.keeper)
 
     def let_go(self) -> None:
         """From here on it lives without this command."""
-        self.leash.write(keeper.READY)
-        self.leash.flush()
+        if self.keeper.stdin:
+            self.keeper.stdin.write(keeper.READY)
+            self.keeper.stdin.flush()
 
 
-def check(where: Path, name: str) -> None:
+def check(where: Path, name: str, launched: "subprocess.Popen[str] | None" = None) -> None:
     """VirtualHostFailed, with its last words, where the host in that folder does not run."""
     found = store.run_of(where)
-    if found and not (processes.alive(found.keeper) and processes.alive(found.qemu)):
+    ended = launched is not None and launched.poll() is not None
+    if ended or (found and not (processes.alive(found.keeper) and processes.alive(found.qemu))):
         lines = tuple(
             line
             for log in (keeper.QEMU_LOG, keeper.KEEPER_LOG)
@@ -77,15 +84,18 @@ def started(
     files.write(where / qemu.KEY, key)
     command = (*tree.command(), *qemu.arguments(machine, incoming=state))
     functions = {each.socket: each.function for each in plugged(machine)}
-    leash = keeper.launch(where, keeper.Start(command, environment, functions))
+    launched = keeper.launch(where, keeper.Start(command, environment, functions))
     try:
         with qmp.connect(
-            where / qemu.QMP, START_LIMIT, lambda: check(where, machine.name)
+            where / qemu.QMP, START_LIMIT, lambda: check(where, machine.name, launched)
         ) as monitor:
-            yield Started(where, machine, monitor, leash)
+            yield Started(where, machine, monitor, launched)
     finally:
-        with contextlib.suppress(OSError):
-            leash.close()
+        with contextlib.suppress(BrokenPipeError):
+            if launched.stdin:
+                launched.stdin.close()
+        # It lives on when this command ends: it is no child to wait for.
+        launched.returncode = launched.poll() or 0
 
 
 def resume(host: Started) -> None:

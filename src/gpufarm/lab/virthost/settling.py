@@ -7,9 +7,10 @@ from collections.abc import Callable
 from gpufarm.lab.virthost import guest as guests
 from gpufarm.lab.virthost.guest import Guest
 from gpufarm.lab.virthost.machine import Machine, disk_address, plugged
-from gpufarm.model.errors import VirtualHostFailed
+from gpufarm.model.errors import ProgramTimedOut, VirtualHostFailed
 
 CARDS_LIMIT = 60.0
+ATTEMPT_LIMIT = 30.0
 
 NAME = """\
 set -e
@@ -27,6 +28,8 @@ udevadm settle --timeout=120
 systemctl is-system-running --wait || systemctl --failed --plain --no-legend
 """
 FUNCTIONS = "cd /sys/bus/pci/devices && grep -H . */vendor */device\n"
+
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id\n"
 
 NVME_IDS = ("1b36", "0010")
 """QEMU's NVMe controller (docs/specs/pci-ids.rst)."""
@@ -55,6 +58,36 @@ def settle(
             problem = f"it does not see these functions after {CARDS_LIMIT:.0f} s:"
             raise VirtualHostFailed(guest.name, problem, str(guest.config.parent), lines)
         said = guest.ask(FUNCTIONS)
+
+
+def reboot(
+    guest: Guest, machine: Machine, port: int, limit: float, check: Callable[[], None]
+) -> None:
+    """Have the host reboot itself, and return once it can be used again."""
+    before = boot_id(guest)
+    _attempt(guest, "systemctl reboot")
+    deadline = time.monotonic() + limit
+    while _attempt(guest, BOOT_ID) in {None, before}:
+        check()
+        if time.monotonic() > deadline:
+            problem = f"it has not come back from its reboot within {limit:.0f} s"
+            raise VirtualHostFailed(guest.name, problem, str(guest.config.parent))
+        time.sleep(0.5)
+    settle(guest, machine, port, limit, check)
+
+
+def boot_id(guest: Guest) -> str:
+    """What differs between two boots of the host."""
+    return guest.ask(BOOT_ID)
+
+
+def _attempt(guest: Guest, script: str) -> str | None:
+    """What the script prints; None where it fails: a host that goes down may fall silent."""
+    try:
+        done = guest.run(script, ATTEMPT_LIMIT)
+    except ProgramTimedOut:
+        return None
+    return None if done.status else done.stdout.decode(errors="replace")
 
 
 def check_units(guest: Guest, said: str) -> None:
