@@ -1,4 +1,4 @@
-"""`gpufarm capacity` beside what Placement and Nova's own table say (issue 2, sections 1 and 4)."""
+"""`gpufarm capacity` beside what Placement and Nova's own table say."""
 
 import json
 import sqlite3
