@@ -169,6 +169,7 @@ def test_a_fault_reaches_the_driver(lab: RunningLab) -> None:
 
 
 def test_a_second_lab_runs_beside_it(lab: RunningLab, own_lab: RunningLab, tmp_path: Path) -> None:
+    own_lab.state = tmp_path / "zweites Labor, größer"
     own_lab.run("lab", "up", "--hosts", str(host_file(tmp_path / "hosts")))
     ours, theirs = status(lab), status(own_lab)
     addresses = [row["address"] for row in ours + theirs if row["address"]]
@@ -343,6 +344,16 @@ def test_a_folder_that_cannot_be_made(own_lab: RunningLab, tmp_path: Path) -> No
     done = own_lab.run("lab", "up", "--state", str(blocked / "lab"), check=False)
     assert done.returncode == 1
     assert "cannot be made: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["50%", "$HOME", "what?", "a#b", "a;b", 'a"b', "a\nb"])
+def test_a_folder_whose_name_a_service_would_misread(
+    own_lab: RunningLab, tmp_path: Path, name: str
+) -> None:
+    done = own_lab.run("lab", "up", "--state", str(tmp_path / name), check=False)
+    assert done.returncode == 1
+    assert "a lab cannot lie in a path with" in done.stderr
+    assert not (tmp_path / name).exists()
 
 
 def test_reset_of_a_folder_that_is_no_lab(own_lab: RunningLab, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ PATIENCE = 120.0
 
 LAST_LINES = 12
 
+UNFIT = frozenset("$%?#;\"'\\")
+"""Characters that a lab's path cannot have."""
+
 Note = Callable[[str], None]
 
 
@@ -79,6 +82,7 @@ def locked(folder: Path) -> Iterator[None]:
 def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab:
     """Start what does not run yet of the lab, and wait until all of it serves."""
     folder = request.state
+    _check_path(folder)
     with locked(folder):
         free = files.free_mb(folder)
         if free < NEEDED_MB:
@@ -88,6 +92,18 @@ def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab
         if before is not None and state.supervisor(folder):
             return _resume(request, before, hosts, note)
         return _start(request, before, hosts, note)
+
+
+def _check_path(folder: Path) -> None:
+    """Raise LabError for a path that some service would read as something else.
+
+    `$` and `%` are expanded by oslo.config and alembic, `?` and `#` end the path of a database's
+    URL, `;` parts the files in OS_NOVA_CONFIG_FILES.
+    """
+    found = sorted({each for each in str(folder) if each in UNFIT or not each.isprintable()})
+    if found:
+        named = " ".join(map(repr, found))
+        raise LabError(f"{folder}: a lab cannot lie in a path with {named}: name another, --state")
 
 
 def down(folder: Path) -> bool:
