@@ -220,7 +220,7 @@ class Render(Command):
 
 
 class Schema(Command):
-    """Print the JSON Schema of the farm file, or of the host file of simulated hosts."""
+    """Print the JSON Schema of the farm file, of a simulated host's file, or of the host spec."""
 
     auth_required = False
 
@@ -232,7 +232,7 @@ class Schema(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--of", choices=("farm", "host"), default="farm", help="of which file (%(default)s)"
+            "--of", choices=("farm", "host", "host-spec"), default="farm", help="of which file (%(default)s)"
         )
         return parser
 
@@ -241,7 +241,7 @@ class Schema(Command):
 
         from gpufarm.model import schema
 
-        kinds = {"farm": schema.farm, "host": schema.host}
+        kinds = {"farm": schema.farm, "host": schema.host, "host-spec": schema.host_spec}
         self.app.stdout.write(json.dumps(kinds[parsed_args.of](), indent=2) + "\n")
 
 

@@ -61,6 +61,8 @@ def _plain(text: str, file: str) -> Iterator[Destination]:
 def _destination(name: str, variables: Variables, file: str) -> Destination:
     address = str(variables.get("ansible_host", name))
     user, port = variables.get("ansible_user"), variables.get("ansible_port")
+    if port and ":" in address:
+        address = f"[{address}]"  # of IPv6
     destination = f"{user}@{address}" if user else address
     if port:
         destination = f"ssh://{destination}:{port}"

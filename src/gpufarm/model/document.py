@@ -60,7 +60,10 @@ def _unfolded(node: yaml.Node | None, sizes: dict[int, int]) -> int:
 
 def parse_yaml(text: str, file: str) -> Any:
     """The document as plain dicts, lists and scalars; DocumentError where it is not YAML."""
-    loader = _StrictLoader(text)
+    try:
+        loader = _StrictLoader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise DocumentError(file, "$", f"not valid YAML: {error}") from error
     try:
         node = loader.get_single_node()
         if _unfolded(node, {}) >= MOST_NODES:

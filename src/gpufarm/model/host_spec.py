@@ -47,6 +47,10 @@ class CardChoice(Document, frozen=True):
             raise ValueError("give one of address, vendor_id with product_id, model")
         if self.boot_vga and self.address is None:
             raise ValueError("boot_vga needs the address of that card")
+        # The $ of a pattern lets a line break through at the end.
+        given = (self.address, *ids, self.model)
+        if not all(each.isprintable() for each in given if each is not None):
+            raise ValueError("a value that cannot be printed")
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from gpufarm.model.farm import Farm
 from gpufarm.model.host import HostFile
+from gpufarm.model.host_spec import HostSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -17,6 +18,10 @@ def farm() -> dict[str, Any]:
 
 def host() -> dict[str, Any]:
     return _schema("gpufarm host file", HostFile)
+
+
+def host_spec() -> dict[str, Any]:
+    return _schema("gpufarm host spec", HostSpec)
 
 
 def _schema(title: str, kind: type) -> dict[str, Any]:
