@@ -65,13 +65,19 @@ def root(parsed: argparse.Namespace) -> "Root":
 
 
 def read(parsed: argparse.Namespace) -> "tuple[HostFacts, Names]":
-    """The facts of the host that the options name, and names for its cards."""
+    """The facts of the host that the options name, and names for its cards.
+
+    Raises HostError, also for a text in which no line is one of lspci.
+    """
     from gpufarm.host import facts, lspci, names
     from gpufarm.system.machine import Machine
 
     if parsed.lspci:
         known = names.load(Machine())
-        return lspci.parse(_text(parsed.lspci), known, _origin(parsed.lspci)), known
+        read = lspci.parse(_text(parsed.lspci), known, _origin(parsed.lspci))
+        if read.gaps and not read.functions:
+            raise CaptureInvalid(read.gaps[0].where, read.gaps[0].problem)
+        return read, known
     found = root(parsed)
     return facts.read(found), names.load(found, Machine())
 

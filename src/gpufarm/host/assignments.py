@@ -12,6 +12,8 @@ import msgspec
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 ASSIGNMENT = re.compile(rf"\s*(?:export\s+)?({NAME})(\+?)=")
 REFERENCE = re.compile(rf"\$(?:({NAME})|\{{({NAME})\}})")
+SPECIAL = "({$#?!-@*'\""
+"""Behind a dollar sign: expansions that only a shell can do."""
 BLANK = re.compile(r"\s*(?:#.*)?\Z")
 END = re.compile(r"\s*(?:;\s*)?(?:#.*)?\Z|\s+#.*\Z")
 
@@ -117,6 +119,7 @@ def _reference(text: str, place: int, values: dict[str, str]) -> tuple[str | _Ou
     found = REFERENCE.match(text, place)
     if found:
         return values.get(found[1] or found[2], ""), found.end()
-    if text[place + 1 : place + 2] in ("(", "{") or text[place + 1 : place + 2].isalnum():
+    following = text[place + 1 : place + 2]
+    if following.isalnum() or (following and following in SPECIAL):
         return STRANGE, place
     return "$", place + 1

@@ -71,7 +71,7 @@ def _machine(reading: Reading) -> Machine:
             break
     nodes = [
         name
-        for name in reading.root.names("/sys/devices/system/node")
+        for name in reading.root.names("/sys/devices/system/node", "node")
         if re.fullmatch(r"node\d+", name)
     ]
     return Machine(

@@ -33,7 +33,7 @@ class Names:
     def __init__(self, data: bytes = b"") -> None:
         self._data = b"\n" + data
         self._sections: dict[str, bytes] = {}
-        self._vendors: dict[str, str] | None = None
+        self._vendors: dict[str, tuple[str, ...]] | None = None
 
     def vendor(self, vendor_id: str) -> str | None:
         return _rest(self._section(vendor_id), f"\n{vendor_id}  ")
@@ -41,9 +41,12 @@ class Names:
     def product(self, vendor_id: str, product_id: str) -> str | None:
         return _rest(self._section(vendor_id), f"\n\t{product_id}  ")
 
-    def split(self, text: str) -> tuple[str, str] | None:
-        """(vendor id, what follows) of `NVIDIA Corporation GK104 ...`; the longest name counts."""
-        known = {**VENDORS, **self._by_name()}
+    def split(self, text: str) -> tuple[tuple[str, ...], str] | None:
+        """(vendor ids, what follows) of `NVIDIA Corporation GK104 ...`; the longest name counts.
+
+        Several vendor ids may have one name (Red Hat's do).
+        """
+        known = {**{name: (number,) for name, number in VENDORS.items()}, **self._by_name()}
         fitting = [
             name
             for name in known
@@ -97,12 +100,12 @@ class Names:
             self._sections[vendor_id] = known
         return known
 
-    def _by_name(self) -> dict[str, str]:
+    def _by_name(self) -> dict[str, tuple[str, ...]]:
         if self._vendors is None:
-            self._vendors = {
-                printable(match[2].strip()): match[1].decode()
-                for match in _VENDOR.finditer(self._data)
-            }
+            self._vendors = {}
+            for match in _VENDOR.finditer(self._data):
+                name = printable(match[2].strip())
+                self._vendors[name] = (*self._vendors.get(name, ()), match[1].decode())
         return self._vendors
 
 

@@ -36,6 +36,8 @@ NUMERIC = re.compile(
     r"(?P<class_id>[0-9a-f]{4}): (?P<vendor>[0-9a-f]{4}):(?P<product>[0-9a-f]{4})(?P<tail>.*)"
 )
 PLAIN = re.compile(r"(?P<class_name>[^:]+): (?P<name>.+?)(?P<tail>(?: \((?:rev|prog-if) .*)?)")
+NUMBERED_CLASS = re.compile(r".* \[([0-9a-f]{4})\]")
+"""What lspci prints without -n for a class that has no name."""
 INTERFACE = re.compile(r"\(prog-if ([0-9a-f]{2})")
 DEVICE = re.compile(r"Device (?:(?P<vendor>[0-9a-f]{4}):)?(?P<product>[0-9a-f]{4})")
 UNNAMED = re.compile(r"(?:.* )?Device")
@@ -116,16 +118,31 @@ def _by_name(text: str, names: Names) -> dict[str, Any] | None:
         return None
     parts: dict[str, Any] = match.groupdict()
     class_name = parts["class_name"]
-    parts["class_id"] = names.class_id(class_name) or classes.NAMES.get(class_name)
+    unnamed = NUMBERED_CLASS.fullmatch(class_name)
+    parts["class_id"] = (
+        unnamed[1] if unnamed else names.class_id(class_name) or classes.NAMES.get(class_name)
+    )
     device = DEVICE.fullmatch(parts["name"])
     if device and device["vendor"]:
         parts |= device.groupdict()
     else:
-        vendor, product = names.split(parts["name"]) or ("", "")
-        device = DEVICE.fullmatch(product)
-        parts["vendor"] = vendor
-        parts["product"] = device["product"] if device else names.find(vendor, product)
+        vendors, product = names.split(parts["name"]) or ((), "")
+        parts["vendor"], parts["product"] = _by_product(vendors, product, names)
     return parts if parts["class_id"] and parts["vendor"] and parts["product"] else None
+
+
+def _by_product(
+    vendors: tuple[str, ...], product: str, names: Names
+) -> tuple[str | None, str | None]:
+    """(vendor id, product id) of a product's name, or of `Device 1b80`."""
+    device = DEVICE.fullmatch(product)
+    if device and vendors:
+        return vendors[0], device["product"]
+    for vendor in vendors:
+        found = names.find(vendor, product)
+        if found:
+            return vendor, found
+    return None, None
 
 
 def _name(text: str, names: Names) -> str | None:

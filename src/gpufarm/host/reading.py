@@ -47,12 +47,8 @@ class Reading:
 
     def files(self, folder: str, suffix: str = "") -> tuple[str, ...]:
         """The paths in `folder` that end so, in the order of their names; no hidden ones."""
-        names = self.root.names(folder)
-        return tuple(
-            f"{folder}/{name}"
-            for name in names
-            if name.endswith(suffix) and not name.startswith(".")
-        )
+        names = self.root.names(folder, suffix=suffix)
+        return tuple(f"{folder}/{name}" for name in names if not name.startswith("."))
 
 
 def lines(wanted: Callable[[str], bool]) -> Keep:

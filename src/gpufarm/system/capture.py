@@ -16,7 +16,7 @@ import msgspec
 
 from gpufarm.model.errors import CaptureInvalid
 from gpufarm.system import secrets
-from gpufarm.system.root import Folder, Keep, Root
+from gpufarm.system.root import Folder, Keep, Root, chosen
 
 MOST_BYTES = 64 * 1024 * 1024
 """Unpacked; the largest machine so far makes less than one megabyte."""
@@ -107,9 +107,8 @@ class Captured:
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._capture.unreadable)
 
-    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
-        found = self._folders.get(folder, ())
-        return tuple(sorted(name for name in found if name.startswith(prefix)))
+    def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
+        return chosen(self._folders.get(folder, ()), prefix, suffix)
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return wanted & self._folders.get(folder, frozenset())
@@ -166,8 +165,8 @@ class Recorder:
     def unreadable(self) -> frozenset[str]:
         return self._root.unreadable
 
-    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
-        return self._seen(folder, self._root.names(folder, prefix))
+    def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
+        return self._seen(folder, self._root.names(folder, prefix, suffix))
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return set(self._seen(folder, tuple(self._root.among(folder, wanted))))

@@ -11,7 +11,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol
@@ -47,8 +47,8 @@ class Root(Protocol):
         """Paths that were asked for, are there, and could not be read."""
         ...
 
-    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
-        """What is in `folder` and begins so, sorted; empty where it is no folder.
+    def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
+        """What is in `folder` and begins and ends so, sorted; empty where it is no folder.
 
         Names that cannot be printed are left out, and count as unreadable.
         """
@@ -98,8 +98,8 @@ class Folder:
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._unreadable)
 
-    def names(self, folder: str, prefix: str = "") -> tuple[str, ...]:
-        return tuple(sorted(name for name in self._list(folder) if name.startswith(prefix)))
+    def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
+        return chosen(self._list(folder), prefix, suffix)
 
     def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
         return wanted & frozenset(self._list(folder))
@@ -221,6 +221,13 @@ class Folder:
             resolved = self._resolve(_joined(above, found), links + 1)
         self._known[path] = resolved
         return resolved
+
+
+def chosen(names: Iterable[str], prefix: str, suffix: str) -> tuple[str, ...]:
+    """Those of `names` that begin and end so, sorted."""
+    return tuple(
+        sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
+    )
 
 
 def _joined(folder: str, target: str) -> str:

@@ -13,9 +13,13 @@ BLOT = "BLOTTED"
 
 _SETTING = re.compile(
     r"""(?ix)
-    ( (?: [\w.-]* (?: passw(?:or)?d | passphrase | secret | token | credential | api_?key
-        | private_?key | \bpw | \bpass | _pass | cookie ) [\w.-]* )
-      \s* [=:] \s* )
+    (?<! [\w.-] )
+    (
+      (?: [\w.-]* (?: passw(?:or)?d | passphrase | secret | token | credential | api_?key
+          | private_?key | cookie ) [\w.-]*
+        | (?: [\w.-]* [._-] )? (?: pass | pwd? | psk ) )
+      \s* [=:] \s*
+    )
     ( "[^"\n]*" | '[^'\n]*' | [^\s,;"'`]+ )
     """
 )
