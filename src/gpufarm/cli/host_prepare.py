@@ -53,10 +53,11 @@ class OnHosts(Lister):
         self, doing: str, count: int, results: "Iterable[Result[T]]"
     ) -> "list[tuple[Target, T]]":
         """What came of each host; errors are shown, or raised where there is one host only."""
-        failed = False
+        failed, seen = False, 0
         found: list[tuple[Target, T]] = []
         with self.progress(doing, count, quick=count == 1) as progress:
             for result in results:
+                seen += 1
                 if result.error and count == 1:
                     raise result.error
                 failed |= result.error is not None
@@ -67,6 +68,11 @@ class OnHosts(Lister):
                     progress.advance(f"{result.target.name}: {told(result.value)}")
                     found.append((result.target, result.value))
         self.failed = failed
+        if seen < count:
+            self.note(
+                f"{count - seen} hosts of later waves were left as they are; --keep-going takes "
+                "them too"
+            )
         return sorted(found, key=lambda pair: pair[0].name)
 
     failed: bool = False
@@ -175,7 +181,6 @@ class ApplyHost(OnHosts):
             keep_going=parsed_args.keep_going,
         )
         done = self.collect("preparing", len(targets), results)
-        _say_left(self, targets, len(done), keep_going=parsed_args.keep_going)
         for target, applied in done:
             for warning in applied.warnings:
                 self.note(f"{target.name}: {warning}")
@@ -184,13 +189,6 @@ class ApplyHost(OnHosts):
         if not any(applied.steps for _, applied in done) and not self.failed:
             self.note("nothing to do")
         return COLUMNS, rows([(target.name, applied.steps) for target, applied in done])
-
-
-def _say_left(
-    command: OnHosts, targets: "Sequence[Target]", done: int, *, keep_going: bool
-) -> None:
-    if command.failed and not keep_going and done < len(targets) - 1:
-        command.note("hosts of later waves were left as they are; --keep-going takes them too")
 
 
 class VerifyHost(OnHosts):

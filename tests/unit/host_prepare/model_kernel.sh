@@ -7,13 +7,14 @@ attach() { # ADDRESS DRIVER
   ln -s "../../drivers/$2" "$pci/devices/$1/driver"
   : >"$pci/drivers/$2/$1"
 }
-probe() { # ADDRESS: the first driver that is loaded and may have it
+probe() { # ADDRESS [DRIVER]: the first driver that is loaded and may have it, or that one only
   [ ! -L "$pci/devices/$1/driver" ] || return 0
-  override=$(cat "$pci/devices/$1/driver_override")
-  wanted=$(cat "$pci/devices/$1/.wanted_by")
-  [ "$override" = "(null)" ] || wanted=$override
-  for each in $wanted; do
-    if [ -d "$pci/drivers/$each" ]; then attach "$1" "$each"; return 0; fi
+  matching=$(override_of "$1")
+  for candidate in ${matching:-$(cat "$pci/devices/$1/.wanted_by")}; do
+    if [ -d "$pci/drivers/$candidate" ] && [ "${2:-$candidate}" = "$candidate" ]; then
+      attach "$1" "$candidate"
+      return 0
+    fi
   done
 }
 tell() {
@@ -25,8 +26,8 @@ tell() {
   */driver/unbind) rm -f "$pci/drivers/$(driver_of "$2")/$2" "$pci/devices/$2/driver" ;;
   */drivers_probe) probe "$2" ;;
   */bind)
-    name=${1%/bind} name=${name##*/}
-    case " $(override_of "$2") $(cat "$pci/devices/$2/.wanted_by") " in *" $name "*) attach "$2" "$name" ;; *) return 1 ;; esac
+    binder=${1%/bind} binder=${binder##*/}
+    case " $(override_of "$2") $(cat "$pci/devices/$2/.wanted_by") " in *" $binder "*) attach "$2" "$binder" ;; *) return 1 ;; esac
     ;;
   */remove)
     gone=${1%/remove} gone=${gone##*/}
@@ -53,7 +54,7 @@ load() {
   for module in "$@"; do
     [ -d "$pci/drivers/$module" ] && continue
     mkdir -p "$pci/drivers/$module"
-    for device in "$pci"/devices/*; do probe "${device##*/}"; done
+    for device in "$pci"/devices/*; do probe "${device##*/}" "$module"; done
   done
 }
 call() {

@@ -28,6 +28,9 @@ pci=$root/sys/bus/pci
 say() { printf '%s\n' "$*"; }
 exec 3>&1
 fail() {
+  # What did not get into the journal leaves no trace.
+  rm -rf "$incoming"
+  rmdir "$journal" "$folder" 2>/dev/null
   { say "failed $*" && say end; } >&3
   exit 3
 }

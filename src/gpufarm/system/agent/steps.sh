@@ -48,7 +48,8 @@ run_words() {
     set -- "$@" "$word"
   done <"$2"
   shift 2
-  call "$@" >"$log" 2>&1 </dev/null || {
+  # Without 3 a connection would not end before it does; it keeps 9, the lock.
+  call "$@" >"$log" 2>&1 </dev/null 3>&- || {
     status=$?
     tail -n 5 "$log" | sed 's/^/warning /'
     fail "$* ended with status $status"

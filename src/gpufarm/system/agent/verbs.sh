@@ -115,7 +115,7 @@ boot_id() { say "boot-id $(line_of "$root/proc/sys/kernel/random/boot_id")"; }
 reboot() {
   boot_id
   # Later, so that this answer is still heard.
-  (sleep 1 && { call systemctl reboot || call shutdown -r now; }) </dev/null >/dev/null 2>&1 &
+  (sleep 1 && { call systemctl reboot || call shutdown -r now; }) </dev/null >/dev/null 2>&1 3>&- &
 }
 
 main() {
