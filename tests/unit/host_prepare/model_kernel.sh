@@ -1,4 +1,5 @@
 # The kernel and the programs of a host that is a folder, as far as the agent meets them.
+# Variables of sh are everybody's: those here begin with m_.
 
 flush() { :; }
 flush_journal() { :; }
@@ -9,10 +10,10 @@ attach() { # ADDRESS DRIVER
 }
 probe() { # ADDRESS [DRIVER]: the first driver that is loaded and may have it, or that one only
   [ ! -L "$pci/devices/$1/driver" ] || return 0
-  matching=$(override_of "$1")
-  for candidate in ${matching:-$(cat "$pci/devices/$1/.wanted_by")}; do
-    if [ -d "$pci/drivers/$candidate" ] && [ "${2:-$candidate}" = "$candidate" ]; then
-      attach "$1" "$candidate"
+  m_matching=$(override_of "$1")
+  for m_candidate in ${m_matching:-$(cat "$pci/devices/$1/.wanted_by")}; do
+    if [ -d "$pci/drivers/$m_candidate" ] && [ "${2:-$m_candidate}" = "$m_candidate" ]; then
+      attach "$1" "$m_candidate"
       return 0
     fi
   done
@@ -26,24 +27,24 @@ tell() {
   */driver/unbind) rm -f "$pci/drivers/$(driver_of "$2")/$2" "$pci/devices/$2/driver" ;;
   */drivers_probe) probe "$2" ;;
   */bind)
-    binder=${1%/bind} binder=${binder##*/}
-    case " $(override_of "$2") $(cat "$pci/devices/$2/.wanted_by") " in *" $binder "*) attach "$2" "$binder" ;; *) return 1 ;; esac
+    m_binder=${1%/bind} m_binder=${m_binder##*/}
+    case " $(override_of "$2") $(cat "$pci/devices/$2/.wanted_by") " in *" $m_binder "*) attach "$2" "$m_binder" ;; *) return 1 ;; esac
     ;;
   */remove)
-    gone=${1%/remove} gone=${gone##*/}
-    rm -f "$pci/drivers/$(driver_of "$gone")/$gone" "$pci/devices/$gone/driver"
-    mkdir -p "$root/.gone" && mv "$pci/devices/$gone" "$root/.gone/"
-    say "(null)" >"$root/.gone/$gone/driver_override"
-    for link in "$root"/sys/kernel/iommu_groups/*/devices/"$gone"; do rm -f "$link"; done
+    m_gone=${1%/remove} m_gone=${m_gone##*/}
+    rm -f "$pci/drivers/$(driver_of "$m_gone")/$m_gone" "$pci/devices/$m_gone/driver"
+    mkdir -p "$root/.gone" && mv "$pci/devices/$m_gone" "$root/.gone/"
+    say "(null)" >"$root/.gone/$m_gone/driver_override"
+    for m_link in "$root"/sys/kernel/iommu_groups/*/devices/"$m_gone"; do rm -f "$m_link"; done
     ;;
   /sys/bus/pci/rescan)
-    for gone in "$root"/.gone/*; do
-      [ -e "$gone" ] || continue
-      mv "$gone" "$pci/devices/"
-      gone=${gone##*/}
-      number=$(readlink "$pci/devices/$gone/iommu_group") number=${number##*/}
-      ln -s "../../../../bus/pci/devices/$gone" "$root/sys/kernel/iommu_groups/$number/devices/$gone"
-      probe "$gone"
+    for m_gone in "$root"/.gone/*; do
+      [ -e "$m_gone" ] || continue
+      mv "$m_gone" "$pci/devices/"
+      m_gone=${m_gone##*/}
+      m_number=$(readlink "$pci/devices/$m_gone/iommu_group") m_number=${m_number##*/}
+      ln -s "../../../../bus/pci/devices/$m_gone" "$root/sys/kernel/iommu_groups/$m_number/devices/$m_gone"
+      probe "$m_gone"
     done
     rmdir "$root/.gone" 2>/dev/null
     ;;
@@ -51,32 +52,32 @@ tell() {
 }
 load() {
   case $1 in pci:*) set -- $(cat "$root"/.modules/* 2>/dev/null) ;; esac
-  for module in "$@"; do
-    [ -d "$pci/drivers/$module" ] && continue
-    mkdir -p "$pci/drivers/$module"
-    for device in "$pci"/devices/*; do probe "${device##*/}" "$module"; done
+  for m_module in "$@"; do
+    [ -d "$pci/drivers/$m_module" ] && continue
+    mkdir -p "$pci/drivers/$m_module"
+    for m_device in "$pci"/devices/*; do probe "${m_device##*/}" "$m_module"; done
   done
 }
 call() {
   case $1 in
   update-grub)
-    line=$(cat "$root/etc/default/grub" "$root"/etc/default/grub.d/*.cfg 2>/dev/null |
+    m_line=$(cat "$root/etc/default/grub" "$root"/etc/default/grub.d/*.cfg 2>/dev/null |
       sh -c 'eval "$(cat)"; echo "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"')
-    say "	linux	/boot/vmlinuz-$1 root=/dev/vda1 ro $line" >"$root/boot/grub/grub.cfg.new"
+    say "	linux	/boot/vmlinuz-$1 root=/dev/vda1 ro $m_line" >"$root/boot/grub/grub.cfg.new"
     mv "$root/boot/grub/grub.cfg.new" "$root/boot/grub/grub.cfg"
     ;;
   update-initramfs | dracut)
-    for image in "$root"/boot/initr*; do
-      moment "half of $image"
-      cat "$root/etc/gpufarm/functions" 2>/dev/null | cat - "$root/.built" >"$image.new"
-      mv "$image.new" "$image"
+    for m_image in "$root"/boot/initr*; do
+      moment "half of $m_image"
+      cat "$root/etc/gpufarm/functions" 2>/dev/null | cat - "$root/.built" >"$m_image.new"
+      mv "$m_image.new" "$m_image"
     done
     ;;
   grubby)
-    for entry in "$root"/boot/loader/entries/*.conf; do
+    for m_entry in "$root"/boot/loader/entries/*.conf; do
       case $3 in
-      --args=*) sed -i "s/^\(options.*\)/\1 ${3#*=}/" "$entry" ;;
-      --remove-args=*) sed -i "s/ ${3#*=}//" "$entry" ;;
+      --args=*) sed -i "s/^\(options.*\)/\1 ${3#*=}/" "$m_entry" ;;
+      --remove-args=*) sed -i "s/ ${3#*=}//" "$m_entry" ;;
       esac
       moment "half of grubby"
     done
