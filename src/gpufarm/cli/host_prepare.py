@@ -192,7 +192,7 @@ class ApplyHost(OnHosts):
 
 
 class VerifyHost(OnHosts):
-    """List what is not as the spec says on hosts that were prepared; exit status 2 where anything.
+    """List what is not as the spec says on prepared hosts; exit status 2 where anything is not.
 
     Facts are read anew: drivers, groups against those before the apply, memory regions, links, the
     IOMMU, /dev/vfio; and the plan has to come out empty.
