@@ -8,7 +8,7 @@ FARM ?= examples/first
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test check lint types imports unit functional bench-lab lock schema clean
+.PHONY: help up down reset test check lint types imports unit functional bench-host bench-lab lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ unit: $(MADE)-dev ## the tests that need no lab, in seconds
 
 functional: $(MADE)-dev ## the tests on a real OpenStack
 	@$(BIN)/python -m pytest tests/functional $(PYTEST_FLAGS)
+
+bench-host: $(MADE)-lab ## how quickly hosts and captures are read, compared with lspci
+	@$(BIN)/python benchmarks/host.py
 
 bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
 	@$(BIN)/python benchmarks/lab.py

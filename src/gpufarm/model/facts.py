@@ -67,6 +67,7 @@ class PciFunction(Fact, frozen=True, kw_only=True):
     iommu_group: int | None = None
     bars: tuple[Bar, ...] = ()
     link: Link | None = None
+    """Of displays and bridges."""
     reset_methods: tuple[str, ...] | None = None
     boot_vga: bool = False
     sriov_total: int | None = None

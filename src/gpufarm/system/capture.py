@@ -8,7 +8,7 @@ blotted out before anything is written.
 import gzip
 import posixpath
 import zlib
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -110,8 +110,8 @@ class Captured:
     def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
         return chosen(self._folders.get(folder, ()), prefix, suffix)
 
-    def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
-        return wanted & self._folders.get(folder, frozenset())
+    def among(self, folder: str, wanted: Iterable[str]) -> frozenset[str]:
+        return frozenset(self._folders.get(folder, ())).intersection(wanted)
 
     def read(self, path: str) -> bytes | None:
         found = self._capture.binary.get(path)
@@ -123,8 +123,17 @@ class Captured:
         found = self._capture.files.get(path)
         return keep(found) if keep and found is not None else found
 
+    def texts(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        files = self._capture.files
+        paths = ((name, f"{folder}/{name}") for name in names)
+        return {name: files[path] for name, path in paths if path in files}
+
     def target(self, path: str) -> str | None:
         return self._capture.links.get(path)
+
+    def leads_to(self, path: str) -> str | None:
+        found = self._capture.links.get(path)
+        return found.rpartition("/")[2] if found is not None else None
 
     def open_below(self, prefix: str) -> dict[str, str]:
         return {
@@ -168,8 +177,8 @@ class Recorder:
     def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
         return self._seen(folder, self._root.names(folder, prefix, suffix))
 
-    def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
-        return set(self._seen(folder, tuple(self._root.among(folder, wanted))))
+    def among(self, folder: str, wanted: Iterable[str]) -> frozenset[str]:
+        return frozenset(self._seen(folder, tuple(self._root.among(folder, wanted))))
 
     def read(self, path: str) -> bytes | None:
         found = self._root.read(path)
@@ -183,11 +192,20 @@ class Recorder:
             self._files[path] = found
         return found
 
+    def texts(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        found = self._root.texts(folder, names)
+        self._files |= {f"{folder}/{name}": text for name, text in found.items()}
+        return found
+
     def target(self, path: str) -> str | None:
         found = self._root.target(path)
         if found is not None:
             self._links[path] = found
         return found
+
+    def leads_to(self, path: str) -> str | None:
+        self.target(path)  # a capture has links whole
+        return self._root.leads_to(path)
 
     def open_below(self, prefix: str) -> dict[str, str]:
         found = self._root.open_below(prefix)

@@ -12,7 +12,6 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol
 
@@ -20,13 +19,18 @@ from gpufarm.model.printable import decoded, printable
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one file. The largest that is wanted is a kernel's configuration, below 400 kB."""
+SYSFS = "/sys/"
+PAGE = 4096
+"""As much an attribute of sysfs can say; a larger buffer costs more than the rest of a read."""
 MOST_LINKS = 40
 """As many symlinks in one path the kernel follows (path_resolution(7))."""
 MOST_DEPTH = 200
 """Folders in a path; below sysfs fewer than 30."""
 
-ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO))
-"""A device that goes while it is read is ENODEV or ENXIO: it is absent."""
+ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENODEV, errno.ENXIO),
+)
+"""A device that goes while it is read is ENODEV or ENXIO: it is absent. A folder is no file."""
 
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 """Without O_NONBLOCK a pipe among the files would wait for a writer."""
@@ -54,7 +58,7 @@ class Root(Protocol):
         """
         ...
 
-    def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
+    def among(self, folder: str, wanted: Iterable[str]) -> frozenset[str]:
         """Those of `wanted` that are in `folder`."""
         ...
 
@@ -69,8 +73,16 @@ class Root(Protocol):
         """
         ...
 
+    def texts(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        """{name: text} of those files of `folder` that can be read; quicker than one by one."""
+        ...
+
     def target(self, path: str) -> str | None:
         """Where the symlink at `path` leads, as a path from the root; None where it is none."""
+        ...
+
+    def leads_to(self, path: str) -> str | None:
+        """The last name of where the symlink at `path` leads, which is not looked at."""
         ...
 
     def open_below(self, prefix: str) -> dict[str, str]:
@@ -101,8 +113,14 @@ class Folder:
     def names(self, folder: str, prefix: str = "", suffix: str = "") -> tuple[str, ...]:
         return chosen(self._list(folder), prefix, suffix)
 
-    def among(self, folder: str, wanted: AbstractSet[str]) -> AbstractSet[str]:
-        return wanted & frozenset(self._list(folder))
+    def among(self, folder: str, wanted: Iterable[str]) -> frozenset[str]:
+        try:
+            found = os.listdir(f"{self._top}{self._resolve(folder)}")
+        except OSError as error:
+            if error.errno not in ABSENT:
+                self._unreadable.add(folder)
+            return frozenset()
+        return frozenset(found).intersection(wanted)
 
     def read(self, path: str) -> bytes | None:
         folder, _, name = path.rpartition("/")
@@ -121,13 +139,43 @@ class Folder:
             return None
         return keep(decoded(data)) if keep else decoded(data)
 
+    def texts(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        try:
+            real = f"{self._top}{self._resolve(folder)}"
+        except OSError:
+            return found
+        for name in names:
+            try:
+                if folder.startswith(SYSFS):
+                    found[name] = decoded(_attribute(f"{real}/{name}"))
+                    continue
+            except OSError as error:
+                if error.errno in ABSENT:
+                    continue
+            text = self.text(f"{folder}/{name}")
+            if text is not None:
+                found[name] = text
+        return found
+
     def target(self, path: str) -> str | None:
         folder, _, name = path.rpartition("/")
         try:
             above = self._resolve(folder)
+            known = self._known.get(path)
+            if known is not None:
+                return known if known != f"{above}/{name}" else None
             return self._resolve(_joined(above, os.readlink(f"{self._top}{above}/{name}")))
         except OSError:
             return None
+
+    def leads_to(self, path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        try:
+            found = os.readlink(f"{self._top}{self._resolve(folder)}/{name}")
+        except OSError:
+            return None
+        return found.rstrip("/").rpartition("/")[2]
 
     def open_below(self, prefix: str) -> dict[str, str]:
         found = {}
@@ -151,18 +199,16 @@ class Folder:
             return None
 
     def _content(self, real: str, path: str) -> bytes | None:
+        if path.startswith(SYSFS):
+            return _attribute(real)
         descriptor = os.open(real, FLAGS)
         try:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                if not stat.S_ISDIR(found.st_mode):
-                    self._unreadable.add(path)
-                return None
-            # An attribute of sysfs comes whole or not at all, and half of the time goes into
-            # asking for its end (Documentation/filesystems/sysfs.rst).
-            if path.startswith("/sys/"):
-                return os.read(descriptor, MOST_BYTES)
-            return self._whole(descriptor, path)
+            if stat.S_ISREG(found.st_mode):
+                return self._whole(descriptor, path)
+            if not stat.S_ISDIR(found.st_mode):
+                self._unreadable.add(path)
+            return None
         finally:
             os.close(descriptor)
 
@@ -221,6 +267,19 @@ class Folder:
             resolved = self._resolve(_joined(above, found), links + 1)
         self._known[path] = resolved
         return resolved
+
+
+def _attribute(real: str) -> bytes:
+    """An attribute of sysfs, which comes whole or not at all (Documentation/filesystems/sysfs.rst).
+
+    Half of the time would go into asking what it is and where it ends; one read of what is
+    something else in a copy is bounded too. Raises OSError.
+    """
+    descriptor = os.open(real, FLAGS)
+    try:
+        return os.read(descriptor, PAGE)
+    finally:
+        os.close(descriptor)
 
 
 def chosen(names: Iterable[str], prefix: str, suffix: str) -> tuple[str, ...]:
