@@ -28,16 +28,17 @@ held() {
   ls -l /dev/null "$root"/proc/[0-9]*/fd 2>/dev/null | awk -v nodes="$folder/nodes" '
     BEGIN { while ((getline line < nodes) > 0) { split(line, part, " "); of[part[2]] = part[1] } }
     /^\/.*\/fd:$/ { n = split($0, part, "/"); pid = part[n - 1] }
-    $(NF - 1) == "->" && $NF in of && !seen[of[$NF], pid]++ { print "held", of[$NF], pid }
-  ' | while read -r word function pid; do
-    say "$word $function $pid $(line_of "$root/proc/$pid/comm")"
-  done
-  rm -f "$folder/nodes"
+    NF > 1 && $(NF - 1) == "->" && ($NF in of) && !seen[of[$NF], pid]++ { print of[$NF], pid }
+  ' >"$folder/holders" || fail "who uses a function cannot be told"
+  while read -r function pid; do
+    say "held $function $pid $(line_of "$root/proc/$pid/comm")"
+  done <"$folder/holders"
+  rm -f "$folder/nodes" "$folder/holders"
 }
 
 refuse_held() {
   [ $# -gt 0 ] || return 0
-  holders=$(held "$@")
+  holders=$(held "$@") || exit 3
   [ -n "$holders" ] || return 0
   say "$holders"
   fail "in use; nothing was changed since this was seen"
