@@ -232,7 +232,10 @@ class Schema(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--of", choices=("farm", "host", "host-spec"), default="farm", help="of which file (%(default)s)"
+            "--of",
+            choices=("farm", "host", "host-spec"),
+            default="farm",
+            help="of which file (%(default)s)",
         )
         return parser
 
