@@ -7,6 +7,7 @@ include/linux/ioport.h; PCI Local Bus Specification 3.0 for the configuration he
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from gpufarm.host.numbers import hexadecimal, whole
 from gpufarm.model.facts import Bar, Link
 
 ID = re.compile(r"(?:0x)?([0-9a-f]{4})", re.IGNORECASE)
@@ -26,6 +27,7 @@ BAR_TYPE_BITS = 0xF
 BAR_IO = 0x1
 BAR_64 = 0x4
 BARS = 6
+REGION = ("start", "end", "flags")
 NOTHING = " ".join(["0x0000000000000000"] * 3)
 """The line of a register that the function does not have."""
 
@@ -62,11 +64,10 @@ def number(texts: Mapping[str, str], name: str, odd: Odd) -> int | None:
     text = texts.get(name, "").strip()
     if not text:
         return None
-    try:
-        return int(text)
-    except ValueError:
+    found = whole(text)
+    if found is None:
         odd(name, f"no number: {text[:40]!r}")
-        return None
+    return found
 
 
 def numa_node(texts: Mapping[str, str], odd: Odd) -> int | None:
@@ -81,12 +82,10 @@ def bars(text: str, odd: Odd) -> tuple[Bar, ...]:
     for index, line in enumerate(text.split("\n", BARS)[:BARS]):
         if line == NOTHING or not line:
             continue
-        try:
-            start, end, flags = (int(word, 16) for word in line.split())
-        except ValueError:
+        start, end, flags = _region(line)
+        if start is None or end is None or flags is None:
             odd("resource", f"line {index + 1} is no region")
-            continue
-        if flags & (IORESOURCE_MEM | IORESOURCE_IO) and end >= start:
+        elif flags & (IORESOURCE_MEM | IORESOURCE_IO) and end >= start:
             placed = start > 0 and not flags & IORESOURCE_UNSET
             found.append(
                 Bar(
@@ -98,6 +97,11 @@ def bars(text: str, odd: Odd) -> tuple[Bar, ...]:
                 )
             )
     return tuple(found)
+
+
+def _region(line: str) -> tuple[int | None, int | None, int | None]:
+    words = [hexadecimal(word) for word in line.split()]
+    return (words[0], words[1], words[2]) if len(words) == len(REGION) else (None, None, None)
 
 
 def link(texts: Mapping[str, str], odd: Odd) -> Link:

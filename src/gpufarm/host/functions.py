@@ -9,6 +9,7 @@ import msgspec
 from gpufarm.host import attributes
 from gpufarm.host.addresses import ADDRESS, order
 from gpufarm.host.classes import is_bridge, is_display
+from gpufarm.host.numbers import natural
 from gpufarm.host.reading import Reading
 from gpufarm.model.facts import MdevType, PciFunction
 from gpufarm.model.pci import slot
@@ -122,11 +123,10 @@ def _driver(reading: Reading, folder: str, names: frozenset[str]) -> str | None:
 
 
 def _group(reading: Reading, folder: str) -> int | None:
-    name = reading.root.leads_to(f"{folder}/iommu_group") or ""
-    if name.isdecimal():
-        return int(name)
-    reading.gap(f"{folder}/iommu_group", "leads to no IOMMU group")
-    return None
+    number = natural(reading.root.leads_to(f"{folder}/iommu_group"))
+    if number is None:
+        reading.gap(f"{folder}/iommu_group", "leads to no IOMMU group")
+    return number
 
 
 def _reset_methods(texts: dict[str, str], names: frozenset[str]) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """Who has a VFIO device open."""
 
+from gpufarm.host.numbers import natural
 from gpufarm.host.reading import Reading
 from gpufarm.model.facts import Holder
 from gpufarm.model.printable import printable
@@ -12,7 +13,8 @@ CONTAINER = "/dev/vfio/vfio"
 
 def groups(reading: Reading) -> tuple[int, ...]:
     """The IOMMU groups with a node in /dev/vfio."""
-    return tuple(sorted(int(name) for name in reading.root.names(FOLDER) if name.isdecimal()))
+    found = (natural(name) for name in reading.root.names(FOLDER))
+    return tuple(sorted(number for number in found if number is not None))
 
 
 def read(reading: Reading) -> tuple[Holder, ...] | None:
@@ -21,8 +23,9 @@ def read(reading: Reading) -> tuple[Holder, ...] | None:
         return ()
     paths: dict[int, set[str]] = {}
     for link, path in reading.root.open_below(f"{FOLDER}/").items():
-        if path != CONTAINER:
-            paths.setdefault(int(link.split("/")[2]), set()).add(printable(path))
+        pid = natural(link.split("/")[2])
+        if path != CONTAINER and pid is not None:
+            paths.setdefault(pid, set()).add(printable(path))
     if not paths and any(path.startswith("/proc/") for path in reading.root.unreadable):
         return None
     return tuple(

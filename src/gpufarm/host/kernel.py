@@ -4,6 +4,7 @@ import re
 
 from gpufarm.host import cmdline
 from gpufarm.host.modprobe import plain
+from gpufarm.host.numbers import hexadecimal, natural
 from gpufarm.host.reading import Reading, lines
 from gpufarm.model.facts import Cpu, Iommu, IommuGroup, Kernel, ModuleParameter, PciFunction
 from gpufarm.model.printable import printable
@@ -129,7 +130,7 @@ def cpu(reading: Reading) -> Cpu:
     text = reading.root.text("/proc/cpuinfo", first_block) or ""
     pairs = (line.partition(":") for line in text.split("\n"))
     found = {name.strip(): printable(value.strip()) for name, _, value in pairs}
-    bits = re.match(r"(\d+) bits physical", found.get("address sizes", ""))
+    bits = re.match(r"([0-9]{1,3}) bits physical", found.get("address sizes", ""))
     return Cpu(
         vendor=found.get("vendor_id"),
         model=found.get("model name"),
@@ -182,10 +183,11 @@ def _groups(reading: Reading, functions: tuple[PciFunction, ...]) -> tuple[Iommu
         if function.iommu_group is not None:
             members.setdefault(function.iommu_group, set()).add(function.address)
     for name in reading.root.names(GROUPS):
-        if not name.isdecimal():
+        number = natural(name)
+        if number is None:
             reading.gap(f"{GROUPS}/{name}", "not the number of an IOMMU group")
-        elif int(name) not in members:
-            members[int(name)] = set(reading.root.names(f"{GROUPS}/{name}/devices"))
+        elif number not in members:
+            members[number] = set(reading.root.names(f"{GROUPS}/{name}/devices"))
     return tuple(
         IommuGroup(number=number, addresses=tuple(sorted(members[number])))
         for number in sorted(members)
@@ -197,7 +199,7 @@ def _interrupt_remapping(reading: Reading, units: tuple[str, ...]) -> bool | Non
     found = []
     for unit in units:
         if unit.startswith("dmar"):
-            register = reading.number(f"{UNITS}/{unit}/intel-iommu/ecap", 16)
+            register = reading.number(f"{UNITS}/{unit}/intel-iommu/ecap", hexadecimal)
             found.append(None if register is None else bool(register & ECAP_INTERRUPT_REMAPPING))
         elif unit.startswith("ivhd"):
             found.append(True)

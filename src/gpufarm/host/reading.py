@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gpufarm.host.numbers import whole
 from gpufarm.model.facts import Gap
 from gpufarm.model.printable import printable
 from gpufarm.system.root import Keep, Root
@@ -34,16 +35,13 @@ class Reading:
         text = self.root.text(path)
         return printable(text.strip()) or None if text else None
 
-    def number(self, path: str, base: int = 10) -> int | None:
+    def number(self, path: str, take: Callable[[str], int | None] = whole) -> int | None:
         """The number in a file; anything else in it is a gap."""
         line = self.line(path)
-        if line is None:
-            return None
-        try:
-            return int(line, base)
-        except ValueError:
+        found = take(line) if line is not None else None
+        if line is not None and found is None:
             self.gap(path, f"no number: {line[:40]!r}")
-            return None
+        return found
 
     def files(self, folder: str, suffix: str = "") -> tuple[str, ...]:
         """The paths in `folder` that end so, in the order of their names; no hidden ones."""

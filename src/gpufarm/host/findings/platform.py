@@ -206,7 +206,7 @@ def vfio(facts: HostFacts, _: Cards) -> Iterator[Finding]:
 
 
 def qemu(facts: HostFacts, _: Cards) -> Iterator[Finding]:
-    found = re.search(r"version (\d+)\.(\d+)", facts.qemu or "")
+    found = re.search(r"version ([0-9]{1,4})\.([0-9]{1,4})", facts.qemu or "")
     if found and (int(found[1]), int(found[2])) < HIDES_KVM:
         yield finding(
             "QEMU_TOO_OLD",
