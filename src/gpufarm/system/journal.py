@@ -51,12 +51,14 @@ def parse(host: str, answer: Answer) -> Journal:
     entries: list[Entry] = []
     for line in answer.lines:
         match line.split(" ", 4):
-            case ["apply", number]:
+            case ["apply", number] if number.isdecimal():
                 entries.append(Entry(int(number), (), ()))
             case ["note", *_] if entries:
                 notes = (*entries[-1].notes, line.removeprefix("note "))
                 entries[-1] = msgspec.structs.replace(entries[-1], notes=notes)
-            case ["step", number, ("waiting" | "begun" | "done") as state, kind, name] if entries:
+            case ["step", number, ("waiting" | "begun" | "done") as state, kind, name] if (
+                entries and number.isdecimal()
+            ):
                 step = JournalStep(int(number), state, kind, name)
                 entries[-1] = msgspec.structs.replace(entries[-1], steps=(*entries[-1].steps, step))
             case _:

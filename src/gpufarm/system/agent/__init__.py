@@ -14,16 +14,18 @@ from typing import Literal
 
 import msgspec
 
-from gpufarm.model.errors import HostHeld, HostInterrupted, HostNotChanged
+from gpufarm.model.errors import HostHeld, HostInterrupted, HostNotChanged, HostUnreachable
 from gpufarm.model.printable import printable
+from gpufarm.system import ssh
 from gpufarm.system.run import Done, run
-from gpufarm.system.ssh import run_there
 
 Verb = Literal["apply", "rollback", "show", "reboot", "boot-id"]
 Runner = Callable[[str, bytes], Done]
 """Runs the agent with a verb and its orders; `here` and `there` make them."""
 
 PARTS = ("basics", "orders", "functions", "files", "steps", "verbs")
+FIRST = b"gpufarm-agent 1"
+"""Said before anything else: a login shell may have said something before it."""
 SECONDS = 3600.0
 """Building the initramfs of several kernels takes minutes, without KVM a quarter of an hour."""
 
@@ -58,7 +60,12 @@ def there(destination: str, config: Path | None = None, script: str | None = Non
 
     def start(verb: str, orders: bytes) -> Done:
         command = f"exec sh -c {shlex.quote(script or text())} gpufarm '' {verb}"
-        return run_there(destination, command, stdin=orders, timeout=SECONDS, config=config)
+        words = ssh.words(destination, config, command)
+        done = run(words, timeout=SECONDS, stdin=orders)
+        # Its status is that too where a signal ended what ran there.
+        if done.status == ssh.FAILED and FIRST not in done.stdout.split(b"\n"):
+            raise HostUnreachable(destination, f"ssh: {_last_words(done) or 'it said nothing'}")
+        return done
 
     return start
 
@@ -70,10 +77,11 @@ def ask(runner: Runner, host: str, verb: Verb, orders: bytes = b"") -> Answer:
     end, and what the runner raises.
     """
     done = runner(verb, orders)
-    heard = [printable(line) for line in done.stdout.split(b"\n") if line]
+    lines = done.stdout.split(b"\n")
+    begin = lines.index(FIRST) + 1 if FIRST in lines else len(lines)
+    heard = [printable(line) for line in lines[begin:] if line]
     if not heard or heard[-1] != "end":
-        said = [printable(line) for line in done.stderr.split(b"\n") if line.strip()]
-        raise HostInterrupted(host, verb, done.status, "; ".join(said[-3:]))
+        raise HostInterrupted(host, verb, done.status, _last_words(done))
     warnings = tuple(_after("warning ", heard))
     held = tuple(_after("held ", heard))
     if held:
@@ -82,6 +90,11 @@ def ask(runner: Runner, host: str, verb: Verb, orders: bytes = b"") -> Answer:
         raise HostNotChanged(host, problem, warnings)
     other = tuple(line for line in heard[:-1] if not line.startswith("warning "))
     return Answer(other, warnings)
+
+
+def _last_words(done: Done) -> str:
+    said = [printable(line) for line in done.stderr.split(b"\n") if line.strip()]
+    return "; ".join(said[-3:])
 
 
 def _after(word: str, lines: list[str]) -> list[str]:

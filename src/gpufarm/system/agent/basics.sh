@@ -6,9 +6,9 @@
 #
 #   sh -c TEXT gpufarm ROOT apply|rollback|show|reboot|boot-id
 #
-# ROOT is empty; a test names a folder that stands for /. Answers are lines: `step N WHAT`, `undone
-# WHAT`, `warning TEXT`, `held ADDRESS PID COMMAND`, `failed TEXT`, and last of all `end`. Without
-# `end` it did not get to its end, and the journal says how far it got.
+# ROOT is empty; a test names a folder that stands for /. Answers are lines: `gpufarm-agent 1`, then
+# `step N WHAT`, `undone WHAT`, `warning TEXT`, `held ADDRESS PID COMMAND`, `failed TEXT`, and last of
+# all `end`. Without `end` it did not get to its end, and the journal says how far it got.
 #
 # The journal, below /var/lib/gpufarm/prepare: apply-0001/0001/... , a folder for each step. A folder
 # apply-N comes into being by one rename, with every before-image in it and on the disk; `begun` and

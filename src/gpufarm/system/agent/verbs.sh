@@ -119,6 +119,7 @@ reboot() {
 }
 
 main() {
+  say "gpufarm-agent 1"
   [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "only root may do this"
   case $verb in
   apply) apply ;;
