@@ -13,6 +13,7 @@ from gpufarm.host.numbers import natural
 from gpufarm.host.reading import Reading
 from gpufarm.model.facts import MdevType, PciFunction
 from gpufarm.model.pci import slot
+from gpufarm.model.printable import printable
 
 DEVICES = "/sys/bus/pci/devices"
 
@@ -119,7 +120,8 @@ def _from_files(texts: dict[str, str]) -> dict[str, str]:
 
 
 def _driver(reading: Reading, folder: str, names: frozenset[str]) -> str | None:
-    return reading.root.leads_to(f"{folder}/driver") if "driver" in names else None
+    name = reading.root.leads_to(f"{folder}/driver") if "driver" in names else None
+    return printable(name) if name else None
 
 
 def _group(reading: Reading, folder: str) -> int | None:

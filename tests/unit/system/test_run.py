@@ -54,10 +54,8 @@ def test_what_cannot_be_started(tmp_path: Path) -> None:
     "script", ["sleep 60", "exec >&- 2>&-; sleep 60", "while :; do echo; done"]
 )
 def test_too_long(script: str) -> None:
-    started = time.monotonic()
     with pytest.raises(ProgramTimedOut, match=r"within 0\.3 s"):
         run(["sh", "-c", script], timeout=0.3)
-    assert time.monotonic() - started < 5
 
 
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:

@@ -53,10 +53,11 @@ def dead(_: HostFacts, card: Card) -> Iterator[Finding]:
 
 def group(facts: HostFacts, card: Card) -> Iterator[Finding]:
     by_address = {each.address: each for each in facts.functions}
+    groups = card.groups
     members = {
         address
         for each in facts.iommu.groups
-        if each.number in card.groups
+        if each.number in groups
         for address in each.addresses
     }
     own = {each.address for each in card.functions}
@@ -68,7 +69,7 @@ def group(facts: HostFacts, card: Card) -> Iterator[Finding]:
     others = sorted({*taken, *card.peers})
     if not others:
         return
-    numbers = " and ".join(str(number) for number in card.groups)
+    numbers = " and ".join(str(number) for number in groups)
     named = ", ".join(_described(address, by_address.get(address)) for address in others[:8])
     more = f" and {len(others) - 8} more" if len(others) > 8 else ""  # noqa: PLR2004
     effect = (
