@@ -8,7 +8,7 @@ FARM ?= examples/first
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test check lint types imports unit functional bench-host bench-lab lock schema clean
+.PHONY: help up down reset test test-hosts check lint types imports unit functional bench-host bench-lab lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ down: ## end what `make up` started; its servers are there again at the next `ma
 reset: ## end it and forget all of it
 	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab reset; fi
 
-test: $(MADE)-dev check ## set-up and the whole test suite
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+test: $(MADE)-dev check ## set-up and the test suite, against a real OpenStack
+	@$(BIN)/python -m pytest -m "not virthost" $(PYTEST_FLAGS)
+
+test-hosts: $(MADE)-dev ## the tests on virtual Linux hosts: QEMU, half an hour on 2 cores
+	@$(BIN)/python -m pytest -m virthost $(PYTEST_FLAGS)
 
 check: lint types imports ## what needs no test run: style, types, direction of imports
 
