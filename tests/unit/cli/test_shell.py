@@ -158,7 +158,9 @@ def test_a_reader_that_leaves() -> None:
 
 def test_ctrl_c() -> None:
     script = (
-        "import sys, time; from gpufarm.cli import shell, base\n"
+        "import signal, sys, time; from gpufarm.cli import shell, base\n"
+        # Ignored where the tests themselves run in the background of a shell.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Wait(base.Command):\n"
         "  '''Wait.'''\n"
         "  def take_action(self, _): self.note('waiting'); time.sleep(30)\n"
