@@ -18,6 +18,8 @@ NOT_RUN = {
     "gpufarm --os-cloud mycloud farm plan farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm apply farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm check farm.yaml": "a cloud of the reader's",
+    "gpufarm host scan --ssh root@gpu01": "a host of the reader's",
+    "gpufarm host plan --spec spec.yaml --ssh root@gpu01": "a host of the reader's",
     "gpufarm farm render farm.yaml --layout kolla -o DIR": "run by test_farm.py",
 }
 
