@@ -2,7 +2,7 @@
 #
 # Written by gpufarm, which writes it anew when it differs. It runs in the initramfs before udev
 # starts and once more on the root before udev looks at devices, so that no other driver can be
-# first. It is sourced in places: no exit, no set, names of its own.
+# first. It is sourced in places: no exit, no set, names of its own, and it never fails.
 
 gpufarm_pci=/sys/bus/pci
 
@@ -19,13 +19,13 @@ gpufarm_claim() {
     case $gpufarm_what in
     bind)
       if gpufarm_is "$gpufarm_address" "$gpufarm_v" "$gpufarm_d"; then
-        echo "$gpufarm_driver" >"$gpufarm_pci/devices/$gpufarm_address/driver_override"
-        [ -e "$gpufarm_pci/drivers/$gpufarm_driver" ] || modprobe "$gpufarm_driver"
+        echo "$gpufarm_driver" >"$gpufarm_pci/devices/$gpufarm_address/driver_override" || :
+        [ -e "$gpufarm_pci/drivers/$gpufarm_driver" ] || modprobe "$gpufarm_driver" || :
       fi
       ;;
     remove)
       if gpufarm_is "$gpufarm_address" "$gpufarm_v" "$gpufarm_d"; then
-        echo 1 >"$gpufarm_pci/devices/$gpufarm_address/remove"
+        echo 1 >"$gpufarm_pci/devices/$gpufarm_address/remove" || :
       fi
       ;;
     esac
@@ -39,9 +39,9 @@ gpufarm_bind() {
     [ ! -e "$gpufarm_pci/drivers/$gpufarm_driver/$gpufarm_address" ] || continue
     gpufarm_is "$gpufarm_address" "$gpufarm_v" "$gpufarm_d" || continue
     if [ -e "$gpufarm_pci/devices/$gpufarm_address/driver" ]; then
-      echo "$gpufarm_address" >"$gpufarm_pci/devices/$gpufarm_address/driver/unbind"
+      echo "$gpufarm_address" >"$gpufarm_pci/devices/$gpufarm_address/driver/unbind" || :
     fi
-    echo "$gpufarm_address" >"$gpufarm_pci/drivers_probe"
+    echo "$gpufarm_address" >"$gpufarm_pci/drivers_probe" || :
   done </etc/gpufarm/functions
 }
 
