@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
-FARM ?= examples/first
+
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ $(MADE)-dev: requirements/dev.txt | $(MADE)-lab
 	@touch $@
 
 up: $(MADE)-lab ## an OpenStack with GPU hosts on this machine, and a GPU server in it
-	@BIN=$(BIN) FARM=$(FARM) tools/up
+	@BIN=$(BIN) tools/up
 
 down: ## end what `make up` started; its servers are there again at the next `make up`
 	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab down; fi

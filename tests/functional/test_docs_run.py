@@ -14,7 +14,7 @@ COPIED = ("Makefile", "README.md", "docs", "examples", "pyproject.toml", "requir
 BLOCK = re.compile(r"^```sh(?: exit=(\d+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "make test": "is what runs this",
-    "pip install gpufarm": "installs the release, not this checkout",
+    "pip install .": "the environment of the tests has it",
     "gpufarm --os-cloud mycloud farm plan farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm apply farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm check farm.yaml": "a cloud of the reader's",

@@ -360,9 +360,41 @@ def test_reset_of_a_folder_that_is_no_lab(own_lab: RunningLab, tmp_path: Path) -
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.tex").write_text("years of work")
+    own_lab.run("lab", "down", "--state", str(precious))
     done = own_lab.run("lab", "reset", "--state", str(precious), check=False)
     assert done.returncode == 1
-    assert (precious / "thesis.tex").exists()
+    done = own_lab.run("lab", "up", "--state", str(precious), check=False)
+    assert done.returncode == 1
+    assert "holds files that are no lab's" in done.stderr
+    assert [path.name for path in precious.iterdir()] == ["thesis.tex"]
+
+
+def test_reset_leaves_what_is_not_the_labs(own_lab: RunningLab) -> None:
+    own_lab.state.mkdir()
+    (own_lab.state / "lock").touch()
+    (own_lab.state / "secrets.json").write_text("{}")
+    (own_lab.state / "thesis.tex").write_text("years of work")
+    own_lab.run("lab", "reset")
+    assert [path.name for path in own_lab.state.iterdir()] == ["thesis.tex"]
+    (own_lab.state / "thesis.tex").unlink()
+
+
+def test_an_empty_state_is_wrong_usage(own_lab: RunningLab) -> None:
+    for command in ("up", "status", "down", "reset"):
+        assert own_lab.run("lab", command, "--state", "", check=False).returncode == 64
+
+
+def test_hosts_with_which_a_lab_does_not_start_are_not_kept(
+    own_lab: RunningLab, tmp_path: Path
+) -> None:
+    own_lab.run("lab", "up", "--hosts", str(host_file(tmp_path / "hosts")))
+    for name in ("nova", "controller"):
+        path = host_file(tmp_path / "wrong", name=name)
+        done = own_lab.run("lab", "up", "--hosts", str(path), check=False)
+        assert done.returncode == 1
+        assert f"cannot be named {name}" in done.stderr
+    assert all(row["healthy"] for row in status(own_lab))
+    assert json.loads((own_lab.state / "lab.json").read_text())["hosts"] == ["tiny"]
 
 
 @pytest.mark.split

@@ -13,12 +13,19 @@ from gpufarm.model.errors import LabError
 COLUMNS = ("service", "host", "healthy", "address", "memory_mb", "age_seconds")
 
 
+def _named(text: str) -> Path:
+    """A path; an empty one is an unset variable of a shell, not this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
 def add_state(parser: argparse.ArgumentParser) -> None:
     """Add --state to a command of the lab."""
     parser.add_argument(
         "--state",
         metavar="DIR",
-        type=Path,
+        type=_named,
         default=None,
         help=f"the lab's state folder (default: ${state.STATE_VARIABLE}, or gpufarm/lab in the "
         "XDG state folder)",

@@ -40,7 +40,13 @@ def status(lab: Lab, *, ask: bool = True) -> tuple[ServiceStatus, ...]:
     """
     found = services.processes(lab)
     runs = {process.name: _alive(lab, process) for process in found}
-    apis = [service for process in found for service in process.services if service.name in APIS]
+    apis = [
+        service
+        for process in found
+        if runs[process.name]
+        for service in process.services
+        if service.name in APIS
+    ]
     answering = _answering(lab, apis) if ask else {}
     rows = [_supervisor(lab)]
     for process in found:
@@ -108,7 +114,7 @@ def _answering(lab: Lab, apis: list[Service]) -> dict[str, bool]:
     names = [service.name for service in apis]
     if state.supervisor(lab.state) is None:
         return dict.fromkeys(names, False)
-    with ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(len(APIS)) as pool:
         return dict(zip(names, pool.map(lambda name: _answers(lab.url(name)), names), strict=True))
 
 

@@ -18,6 +18,8 @@ from gpufarm.lab import config, farm_settings, ports, services, state, superviso
 from gpufarm.lab.environment import paste_files
 from gpufarm.lab.identity import compute_id
 from gpufarm.lab.state import APIS, BROKER_PORTS, Lab, Mode
+from gpufarm.lab.virthost import host as virthost
+from gpufarm.lab.virthost import store
 from gpufarm.model.errors import DiskFull, LabBusy, LabError, ServiceDied
 from gpufarm.model.host import HostFile
 from gpufarm.system import files
@@ -44,11 +46,27 @@ FOLDERS = (
     "rabbit",
     "run",
 )
+MARK = "lock"
+"""The file that makes a folder a lab's."""
+
+OWN = (
+    *(name for name in FOLDERS if "/" not in name),
+    *("keys", "clouds.yaml", "lab.json", "secrets.json", "farm.lock"),
+    store.FOLDER,
+    MARK,
+)
+"""What a lab has in its folder; the mark goes last, so that a reset that was killed can go on."""
+
+LONGEST_PATH = 300
+"""SQLite takes no path beyond 512 bytes (its MAX_PATHNAME), and file names follow."""
+
 NEEDED_MB = 200
 """Databases, logs and images of an hour's use stay far below."""
 
 PATIENCE = 120.0
 """Seconds without any service getting ready, after which a start is given up."""
+
+RESERVED_NAMES = frozenset({config.CONTROLLER, "nova", "neutron"})
 
 LAST_LINES = 12
 
@@ -73,7 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise LabError(f"{folder}: cannot be made: {error.strerror}") from error
-    with files.lock(folder / "lock", wait=False) as held:
+    with files.lock(folder / MARK, wait=False) as held:
         if not held:
             raise LabBusy(f"{folder}: another command changes this lab: wait until it is done")
         yield
@@ -83,15 +101,21 @@ def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab
     """Start what does not run yet of the lab, and wait until all of it serves."""
     folder = request.state
     _check_path(folder)
+    _check_unused(folder)
     with locked(folder):
         free = files.free_mb(folder)
         if free < NEEDED_MB:
             raise DiskFull(str(folder), NEEDED_MB, free)
         before = state.load(folder) if (folder / "lab.json").exists() else None
         hosts = _hosts(request, before, default_hosts)
-        if before is not None and state.supervisor(folder):
-            return _resume(request, before, hosts, note)
-        return _start(request, before, hosts, note)
+        try:
+            if before is not None and state.supervisor(folder):
+                return _resume(request, before, hosts, note)
+            return _start(request, before, hosts, note)
+        except BaseException:
+            if before is not None:
+                state.save(before)  # hosts with which it did not start are not kept
+            raise
 
 
 def _check_path(folder: Path) -> None:
@@ -104,25 +128,49 @@ def _check_path(folder: Path) -> None:
     if found:
         named = " ".join(map(repr, found))
         raise LabError(f"{folder}: a lab cannot lie in a path with {named}: name another, --state")
+    if len(str(folder).encode()) > LONGEST_PATH:
+        raise LabError(f"{folder}: longer than {LONGEST_PATH} bytes: name another, --state")
+
+
+def _check_unused(folder: Path) -> None:
+    """Raise LabError for a folder that holds something else than a lab."""
+    if folder.is_dir() and any(folder.iterdir()) and not is_lab(folder):
+        raise LabError(f"{folder}: holds files that are no lab's: name another folder, --state")
+
+
+def is_lab(folder: Path) -> bool:
+    """Whether `up` or `lab host up` made a lab there."""
+    return any((folder / mark).exists() for mark in (MARK, store.FOLDER))
 
 
 def down(folder: Path) -> bool:
     """End what this lab started; whether anything ran."""
+    if not is_lab(folder):
+        return False
     with locked(folder):
         return _end(folder)
 
 
 def reset(folder: Path) -> None:
-    """End the lab and its virtual hosts, and remove all of its state."""
-    from gpufarm.lab.virthost import host, store
-
-    marks = (folder / "lock", folder / store.FOLDER)
-    if folder.exists() and any(folder.iterdir()) and not any(mark.exists() for mark in marks):
-        raise LabError(f"{folder}: not the folder of a lab: nothing was removed")
+    """End the lab and its virtual hosts, and remove what is theirs; files of others stay."""
+    if not is_lab(folder):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise LabError(f"{folder}: not the folder of a lab: nothing was removed")
+        return
     with locked(folder):
         _end(folder)
-        host.down_all(folder)
-        shutil.rmtree(folder)
+        virthost.down_all(folder)
+        for name in OWN:
+            _remove(folder / name)
+    with contextlib.suppress(OSError):  # not empty, or a link to a folder elsewhere
+        folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def reload(lab: Lab, names: tuple[str, ...], note: Note) -> None:
@@ -138,8 +186,9 @@ def _hosts(
     request: Request, before: Lab | None, default_hosts: tuple[HostFile, ...]
 ) -> tuple[HostFile, ...]:
     """The hosts that the lab is to have: all it had, and those asked for."""
-    if any(host.name == config.CONTROLLER for host in request.hosts or ()):
-        raise LabError(f"a host cannot be named {config.CONTROLLER}: the lab's own services are")
+    for host in request.hosts or ():
+        if host.name in RESERVED_NAMES:
+            raise LabError(f"a host cannot be named {host.name}: files of the lab's services are")
     had = {name: before.host(name) for name in before.hosts} if before else {}
     asked = request.hosts or (() if before else default_hosts)
     return tuple({**had, **{host.name: host for host in asked}}.values())

@@ -92,7 +92,8 @@ def _attempt(guest: Guest, script: str) -> str | None:
 
 def check_units(guest: Guest, said: str) -> None:
     """VirtualHostFailed where UNITS printed anything but that all of them run."""
-    state, *failed = [line for line in said.splitlines() if not line.startswith("0000:")]
+    lines = [line for line in said.splitlines() if not line.startswith("0000:")]
+    state, failed = (lines or ["unknown"])[0], lines[1:]
     if state != "running":
         folder = str(guest.config.parent)
         raise VirtualHostFailed(guest.name, f"its units are {state}", folder, tuple(failed))
