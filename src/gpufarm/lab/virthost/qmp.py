@@ -1,5 +1,6 @@
 """QEMU's monitor: one command at a time, each with a time limit (docs/interop/qmp-spec.rst)."""
 
+import contextlib
 import json
 import os
 import socket
@@ -41,7 +42,9 @@ class Qmp:
         self.close()
 
     def close(self) -> None:
-        self._stream.close()
+        # It may want to send what a QEMU that is gone does not take.
+        with contextlib.suppress(OSError):
+            self._stream.close()
         self._socket.close()
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
