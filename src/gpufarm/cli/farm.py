@@ -122,9 +122,9 @@ class Apply(FarmLister):
         planned = found.plan(prune=parsed_args.prune)
         if not parsed_args.replace:
             refuse_replacements(planned)
-        settings = found.settings_changes()
+        settings = found.settings_changes(prune=parsed_args.prune)
         with self.progress(f"applying farm {found.farm.name}") as progress:
-            found.put_settings(progress.advance)
+            found.put_settings(progress.advance, prune=parsed_args.prune)
             done = apply(
                 found.farm,
                 found.door,

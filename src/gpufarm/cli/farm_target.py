@@ -87,25 +87,28 @@ class Target:
     def plan(self, *, prune: bool) -> tuple[Change, ...]:
         """Everything that `apply` would change, the settings first."""
         return (
-            *self.settings_changes(),
+            *self.settings_changes(prune=prune),
             *catalog_plan.plan(self.farm, self._catalog, self.files, prune=prune),
         )
 
     def unneeded(self) -> tuple[Change, ...]:
         return catalog_plan.unneeded(self.farm, self._catalog)
 
-    def settings_changes(self) -> tuple[Change, ...]:
+    def settings_changes(self, *, prune: bool) -> tuple[Change, ...]:
         """Nothing where the settings cannot be read."""
-        return nova_plan.plan(self.farm, self._settings_now())
+        return nova_plan.plan(self.farm, self._settings_now(), prune=prune)
 
-    def put_settings(self, told: Callable[[str], None]) -> None:
+    def put_settings(self, told: Callable[[str], None], *, prune: bool) -> None:
         """Put the settings in place that differ, where that can be done."""
-        roles = [change.name for change in self.settings_changes()]
+        now = self._settings_now()
+        roles = [change.name for change in nova_plan.plan(self.farm, now, prune=prune)]
         if roles:
             from gpufarm.lab import farm as lab_farm
 
             told(f"write the Nova settings of {', '.join(roles)}")
-            lab_farm.put_settings(self.lab, nova_plan.wanted(self.farm, roles), told)
+            lab_farm.put_settings(
+                self.lab, nova_plan.wanted(self.farm, roles, now, prune=prune), told
+            )
 
     def unreported(self) -> tuple[Change, ...]:
         """Cards that no host reports to Placement; only where the hardware cannot be seen."""

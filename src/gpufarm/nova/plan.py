@@ -1,31 +1,42 @@
 """Which Nova settings of a running cloud differ from the farm's.
 
-What is decided here: whether a role's settings are to be written. They can be read only where the
-files can be: in the lab.
+What is decided here: whether a role's settings are to be written, and what of other cards stays in
+them. They can be read only where the files can be: in the lab.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gpufarm.model.change import Action, Change, differences
 from gpufarm.model.farm import Farm
-from gpufarm.model.settings import Settings, parse, render
+from gpufarm.model.settings import Settings, merge, parse, render
 from gpufarm.nova import settings
 
 KIND: Final = "nova-settings"
 
 
-def wanted(farm: Farm, roles: Iterable[str]) -> dict[str, str]:
+def wanted(
+    farm: Farm, roles: Iterable[str], now: Mapping[str, str] | None = None, *, prune: bool = True
+) -> dict[str, str]:
     """{role: text of its settings file}; a role is controller, placement or compute/HOST."""
     heading = settings.heading(farm)
-    return {role: render(of_role(farm, role), heading) for role in roles}
+    return {
+        role: render(_to_be(farm, role, (now or {}).get(role, ""), prune=prune), heading)
+        for role in roles
+    }
 
 
-def plan(farm: Farm, now: Mapping[str, str]) -> tuple[Change, ...]:
-    """One change for each role in `now` whose text there says something else than the farm."""
+def plan(farm: Farm, now: Mapping[str, str], *, prune: bool = True) -> tuple[Change, ...]:
+    """One change for each role in `now` whose text there says something else than the farm.
+
+    Without `prune`, what other cards need stays: servers and flavors of another farm, or of cards
+    that left the file, go on using them.
+    """
     changes = []
     for role, text in sorted(now.items()):
-        fields = differences(parse(text).flat(), of_role(farm, role).flat())
+        to_be = _to_be(farm, role, text, prune=prune)
+        fields = differences(parse(text).flat(), to_be.flat())
         if fields:
             action: Action = "change" if text else "create"
             reason = "differs from the farm file" if text else "no settings yet"
@@ -43,3 +54,42 @@ def of_role(farm: Farm, role: str) -> Settings:
     if role == "placement":
         return settings.placement(farm)
     raise ValueError(role)
+
+
+def _to_be(farm: Farm, role: str, text: str, *, prune: bool) -> Settings:
+    """The settings of `role`, with those of other cards that `text` has unless `prune`."""
+    own = of_role(farm, role)
+    if prune:
+        return own
+    kept = {
+        option: tuple(value for value in values if not named(farm, value))
+        for option, values in parse(text).sections.get("pci", {}).items()
+        if (named := _NAMED.get(option))
+    }
+    return merge(
+        own, Settings({"pci": {option: values for option, values in kept.items() if values}})
+    )
+
+
+def _names_card(farm: Farm, alias: str) -> bool:
+    found = _fields(alias)
+    return found is None or found.get("name") in farm.cards
+
+
+def _names_device(farm: Farm, spec: str) -> bool:
+    found = _fields(spec)
+    ids = {(card.vendor_id, card.product_id) for card in farm.cards.values()}
+    return found is None or (found.get("vendor_id"), found.get("product_id")) in ids
+
+
+def _fields(value: str) -> dict[str, object] | None:
+    """None for a value that nobody's card can need, since Nova does not take it."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+_NAMED: Final = {"alias": _names_card, "device_spec": _names_device}
+"""How to tell whether the farm's own cards have a value of these options."""
