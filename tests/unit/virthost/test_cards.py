@@ -72,9 +72,7 @@ def test_any_text_is_a_card_or_says_what_is_wrong(text: str) -> None:
 
 
 @given(cards(), st.data())
-def test_a_damaged_spelling_is_a_card_or_says_why_not(
-    card: Card, data: st.DataObject
-) -> None:
+def test_a_damaged_spelling_is_a_card_or_says_why_not(card: Card, data: st.DataObject) -> None:
     text = spell(card)
     at = data.draw(st.integers(0, len(text)))
     broken = text[:at] + data.draw(st.text(max_size=3)) + text[at + 1 :]
