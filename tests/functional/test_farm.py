@@ -220,7 +220,7 @@ def test_drift_of_the_settings_is_found_and_put_right(farms: Farms) -> None:
 
 
 def test_what_left_the_file_goes_with_prune_only(farms: Farms) -> None:
-    farms.run("apply", a_farm())
+    farms.run("apply", a_farm(), "--prune")  # the settings of the examples' cards go too
     less = a_farm(flavors={}, aggregates={}, images={})
     kept = farms.run("apply", less)
     assert "kept without --prune: flavor f.gpu, flavor f.private, image f-image" in kept.stderr
