@@ -1,9 +1,10 @@
 """Machines over SSH, by the system's own `ssh`.
 
 What is decided here: a destination is what ssh takes (`user@host`, a name of ssh's configuration,
-`ssh://user@host:port`), and everything about how to get there is in ssh's configuration. Nothing
-asks questions: a host that wants a password is not reached. A host is read in one round trip, by a
-script that its `sh` gets on standard input.
+`ssh://user@host:port`), and everything about how to get there is in ssh's configuration, sharing a
+connection between commands too (ControlMaster, ssh_config(5)). Nothing asks questions: a host that
+wants a password is not reached. A host is read in one round trip, by a script that its `sh` gets on
+standard input.
 """
 
 import re
@@ -20,24 +21,41 @@ READ_SECONDS = 180.0
 """A host of 300 functions takes a second, a virtual host without KVM a hundred times as long."""
 FAILED = 255
 """ssh's own exit status where it could not connect (ssh(1))."""
+ALIVE_SECONDS, ALIVE_TIMES = 15, 8
+"""A host that lost power says no word: it counts as gone after two minutes."""
+PART_SECONDS = 10.0
 DESTINATION = re.compile(r"(?!-)[^\s\x00-\x1f\x7f]{1,300}")
 
 
-def words(destination: str, config: Path | None, command: str) -> list[str]:
-    """The command line of ssh. Raises HostUnreachable for what cannot be a destination."""
-    if not DESTINATION.fullmatch(destination):
-        raise HostUnreachable(printable(destination), "not a destination of ssh: give [user@]host")
-    options = ["-F", str(config)] if config else []
+def words(
+    destination: str, config: Path | None, command: str, *, shared: bool = True
+) -> list[str]:
+    """The command line of ssh. Raises HostUnreachable for what cannot be a destination.
+
+    With `shared=False` it has a connection of its own, whatever ssh's configuration says of
+    sharing: one from before a reboot leads nowhere, and hangs.
+    """
     return [
-        "ssh",
-        "-T",
+        *("ssh", "-T"),
         *("-o", "BatchMode=yes"),
         *("-o", f"ConnectTimeout={CONNECT_SECONDS}"),
-        *options,
-        "--",
-        destination,
+        *("-o", f"ServerAliveInterval={ALIVE_SECONDS}"),
+        *("-o", f"ServerAliveCountMax={ALIVE_TIMES}"),
+        *(() if shared else ("-o", "ControlPath=none")),
+        *_to(destination, config),
         command,
     ]
+
+
+def part(destination: str, config: Path | None) -> None:
+    """End the connection that commands share, where there is one."""
+    run(["ssh", "-O", "exit", *_to(destination, config)], timeout=PART_SECONDS)
+
+
+def _to(destination: str, config: Path | None) -> list[str]:
+    if not DESTINATION.fullmatch(destination):
+        raise HostUnreachable(printable(destination), "not a destination of ssh: give [user@]host")
+    return [*(("-F", str(config)) if config else ()), "--", destination]
 
 
 def run_there(

@@ -11,7 +11,7 @@ from private_sshd import sshd
 from gpufarm.host import facts
 from gpufarm.model.errors import CaptureInvalid, HostUnreachable, ProgramError, ProgramTimedOut
 from gpufarm.model.facts import HostFacts
-from gpufarm.system import run, ssh
+from gpufarm.system import agent, run, ssh
 from gpufarm.system.capture import Captured
 from gpufarm.system.machine import Machine
 
@@ -95,6 +95,39 @@ def test_a_destination_is_one_word_behind_all_options(destination: str) -> None:
     words = ssh.words(destination, Path("/c"), "sh -s")
     assert words[-3:] == ["--", destination, "sh -s"]
     assert words[words.index("-F") + 1] == "/c"
+
+
+@pytest.fixture
+def sharing(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration with which commands share a connection, as many people have it."""
+    folder = tmp_path_factory.mktemp("s")
+    shared = folder / "config"
+    options = f"  ControlMaster auto\n  ControlPath {folder}/%n\n  ControlPersist 60\n"
+    shared.write_text(config.read_text() + options)
+    yield shared
+    ssh.part("plain", shared)
+
+
+def test_connections_are_shared_where_the_configuration_says_so(sharing: Path) -> None:
+    socket = sharing.with_name("plain")
+    ssh.read("plain", sharing)
+    assert socket.is_socket()
+    ssh.part("plain", sharing)
+    assert not socket.exists()
+    ssh.part("plain", sharing)  # there is none any more, which is fine
+
+
+def test_what_is_about_a_reboot_does_not_share_them(sharing: Path) -> None:
+    socket = sharing.with_name("plain")
+    ask = agent.there("plain", sharing)
+    assert agent.FIRST in ask("boot-id", b"").stdout
+    assert not socket.exists()
+    ssh.read("plain", sharing)
+    assert socket.is_socket()
+    # It says what it would do and ends before it does.
+    asked = agent.there("plain", sharing, "echo gpufarm-agent 1; echo end")
+    assert agent.FIRST in asked("reboot", b"").stdout
+    assert not socket.exists()
 
 
 def test_captures_over_ssh_and_by_hand_are_the_same(config: Path) -> None:

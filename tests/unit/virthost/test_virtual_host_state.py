@@ -141,6 +141,13 @@ def test_ssh_reads_the_configuration_as_meant(tmp_path: Path) -> None:
     assert str(store.folder(state, "h1") / "known_hosts") in known.replace("%%", "%")
 
 
+def test_commands_share_a_connection_by_a_socket_that_is_its_owners(tmp_path: Path) -> None:
+    near = guest.stanza("h1", 1, tmp_path / "key", Path("/s/h1/known_hosts"))
+    assert 'ControlPath "/s/h1/ssh"\n' in near
+    far = guest.stanza("h1", 1, tmp_path / "key", Path("/s" * 50, "h1/known_hosts"))
+    assert "ControlPath none\n" in far
+
+
 def test_a_path_that_ssh_cannot_be_told_of() -> None:
     for path in ('/a"b', "/a${HOME}", "/a\nb"):
         with pytest.raises(LabError, match="another --state"):

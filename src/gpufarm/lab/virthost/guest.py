@@ -4,6 +4,7 @@ The private key is one of the state folder's, and never leaves it. The host's ow
 image, and pinned: a connection to anything else is refused.
 """
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import msgspec
 from gpufarm.lab.ports import LOOPBACK
 from gpufarm.lab.virthost import commands, store
 from gpufarm.model.errors import LabError, VirtualHostFailed
-from gpufarm.system import files
+from gpufarm.system import files, ssh
 from gpufarm.system import run as programs
 from gpufarm.system.run import Done
 
@@ -23,6 +24,11 @@ CONFIG = "ssh_config"
 KNOWN = "known_hosts"
 HOST_ALIAS = "virtual-host"
 """The name of the image's host key in every known_hosts file."""
+
+SOCKET = "ssh"
+"""Of the connection that commands share; it lies in the host's folder, which is its owner's."""
+LONGEST_SOCKET = 107 - 17
+"""unix(7), less what ssh puts behind the name while it makes the socket (mux.c)."""
 
 BANNER_WAIT = 3.0
 COMMAND_LIMIT = 120.0
@@ -39,9 +45,14 @@ class Guest(msgspec.Struct, frozen=True):
         """The words that run `words` there; ssh joins them for the shell of the other side."""
         return ("ssh", "-F", str(self.config), self.name, *words)
 
-    def run(self, text: str, limit: float = COMMAND_LIMIT) -> Done:
+    def run(self, text: str, limit: float = COMMAND_LIMIT, *, shared: bool = True) -> Done:
         """What the script `text` did in the host's shell; ProgramTimedOut after `limit` seconds."""
-        return programs.run(self.command("sh", "-s"), timeout=limit, stdin=text.encode())
+        words = ssh.words(self.name, self.config, "sh -s", shared=shared)
+        return programs.run(words, timeout=limit, stdin=text.encode())
+
+    def part(self) -> None:
+        """End the connection that commands share: that of a host which goes down hangs."""
+        ssh.part(self.name, self.config)
 
     def ask(self, text: str, limit: float = COMMAND_LIMIT) -> str:
         """What the script prints; VirtualHostFailed where its status is not 0."""
@@ -131,10 +142,19 @@ def stanza(name: str, port: int, key: Path, known: Path) -> str:
         "ServerAliveCountMax": "8",
         # The default, sntrup761x25519, takes the emulated CPU much longer.
         "KexAlgorithms": "curve25519-sha256",
+        # A connection costs the emulated CPU a second or two.
+        "ControlMaster": "auto",
+        "ControlPath": _socket(known.with_name(SOCKET)),
+        "ControlPersist": "60",
         "LogLevel": "ERROR",
     }
     lines = "".join(f"    {name} {value}\n" for name, value in settings.items())
     return f"Host {name}\n{lines}"
+
+
+def _socket(path: Path) -> str:
+    """Where the path of a UNIX socket would be too long, each command has its own connection."""
+    return _quoted(path) if len(os.fsencode(path)) <= LONGEST_SOCKET else "none"
 
 
 def _quoted(path: Path) -> str:

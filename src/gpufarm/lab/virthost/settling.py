@@ -66,6 +66,7 @@ def reboot(
     """Have the host reboot itself, and return once it can be used again."""
     before = boot_id(guest)
     _attempt(guest, "systemctl reboot")
+    guest.part()
     deadline = time.monotonic() + limit
     while _attempt(guest, BOOT_ID) in {None, before}:
         check()
@@ -84,7 +85,7 @@ def boot_id(guest: Guest) -> str:
 def _attempt(guest: Guest, script: str) -> str | None:
     """What the script prints; None where it fails: a host that goes down may fall silent."""
     try:
-        done = guest.run(script, ATTEMPT_LIMIT)
+        done = guest.run(script, ATTEMPT_LIMIT, shared=False)
     except ProgramTimedOut:
         return None
     return None if done.status else done.stdout.decode(errors="replace")

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ Verb = Literal["apply", "rollback", "show", "reboot", "boot-id"]
 Runner = Callable[[str, bytes], Done]
 """Runs the agent with a verb and its orders; `here` and `there` make them."""
 
+BESIDE_SHARED: Final = frozenset(("reboot", "boot-id"))
+"""Verbs that do not share a connection, which would end or hang with the host."""
 PARTS = ("basics", "orders", "functions", "files", "steps", "verbs")
 FIRST = b"gpufarm-agent 1"
 """Said before anything else: a login shell may have said something before it."""
@@ -60,11 +62,13 @@ def there(destination: str, config: Path | None = None, script: str | None = Non
 
     def start(verb: str, orders: bytes) -> Done:
         command = f"exec sh -c {shlex.quote(script or text())} gpufarm '' {verb}"
-        words = ssh.words(destination, config, command)
+        words = ssh.words(destination, config, command, shared=verb not in BESIDE_SHARED)
         done = run(words, timeout=SECONDS, stdin=orders)
         # Its status is that too where a signal ended what ran there.
         if done.status == ssh.FAILED and FIRST not in done.stdout.split(b"\n"):
             raise HostUnreachable(destination, f"ssh: {_last_words(done) or 'it said nothing'}")
+        if verb == "reboot":
+            ssh.part(destination, config)
         return done
 
     return start
