@@ -53,8 +53,9 @@ class Shared:
     """The part that is the same for all three kinds of command."""
 
     app: Any
-    auth_required: ClassVar[bool] = True
-    """False for a command that works without a cloud; read by openstackclient's shell."""
+    auth_required: ClassVar[bool] = False
+    """openstackclient's shell does not authenticate before the command: `connection` does, so that
+    what goes wrong is said in our words, and the lab is found."""
 
     examples: ClassVar[str] = ""
     """Shown at the end of --help: lines of `gpufarm ...`, each with a comment above it."""
@@ -107,21 +108,26 @@ class Shared:
 
         Raises CloudError.
         """
-        from gpufarm.cloud.connect import connect, faults, settle
+        from gpufarm.cloud.connect import connect, connect_as
 
-        if self._in_openstack:
-            with faults("connecting"):
-                self.app.client_manager.setup_auth()
-                return settle(self.app.client_manager.sdk_connection)
         cloud = self.app.options.cloud
-        if not (cloud or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")):
+        if not (cloud or self._has_credentials()):
             from gpufarm.lab.farm import default_cloud
 
             lab = default_cloud()
             if lab is not None:
                 self.note(f"no cloud named: using {lab[0]}, the lab that runs here")
                 return connect(*lab)
+        if self._in_openstack:
+            # With the options of openstackclient, which asks for a password that is missing.
+            return connect_as(self.app.cloud_config, cloud, self.app.options)
         return connect(cloud)
+
+    def _has_credentials(self) -> bool:
+        """Whether the environment names a cloud, or options of openstackclient do."""
+        options = vars(self.app.options) if self._in_openstack else {}
+        named = options.get("auth_url") or options.get("auth", {}).get("auth_url")
+        return bool(named or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL"))
 
     def note(self, text: str) -> None:
         """Tell the user something that is not the result; silent with --quiet."""

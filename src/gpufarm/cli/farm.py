@@ -165,8 +165,6 @@ class Render(Command):
     openstack-ansible reads below /etc/openstack_deploy.
     """
 
-    auth_required = False
-
     examples = """
         # look at them
         gpufarm farm render farm.yaml
@@ -221,8 +219,6 @@ class Render(Command):
 
 class Schema(Command):
     """Print the JSON Schema of the farm file, of a simulated host's file, or of the host spec."""
-
-    auth_required = False
 
     examples = """
         # for an editor or a linter

@@ -25,8 +25,6 @@ class Scan(Lister):
     fit; JSON, YAML and CSV have all.
     """
 
-    auth_required = False
-
     examples = """
         # the cards of this machine
         gpufarm host scan
@@ -65,8 +63,6 @@ class Check(Lister):
     leaves it 0. docs/reference/findings.md explains each code.
     """
 
-    auth_required = False
-
     examples = """
         # is this machine ready?
         gpufarm host check && echo ready
@@ -103,8 +99,6 @@ class Capture(Command):
     Every --root takes the file: it is a bug report, a test's fixture, and what to rehearse on.
     Secrets are blotted out. A FILE that ends in .json is written uncompressed.
     """
-
-    auth_required = False
 
     examples = """
         # this machine

@@ -23,7 +23,6 @@ T = TypeVar("T")
 class OnHosts(Lister):
     """Base of the commands that work on hosts: a failing one hides and stops no other."""
 
-    auth_required = False
     spec_required = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -44,7 +44,6 @@ class Up(Lister):
     earlier start are there again.
     """
 
-    auth_required = False
     examples = """
     # a lab with the hosts of two files and a folder
     gpufarm lab up --hosts examples/k40c-mixed/hosts --hosts examples/hgx-h100/hosts
@@ -84,7 +83,6 @@ class Status(Lister):
     Exit status 2 where a service is not healthy.
     """
 
-    auth_required = False
     examples = """
     # the services that do not do their work
     gpufarm lab status -f value -c service -c healthy
@@ -104,7 +102,6 @@ class Status(Lister):
 class Env(Command):
     """Print shell exports with which `openstack` and gpufarm use the lab."""
 
-    auth_required = False
     examples = """
     # from here on, `openstack` speaks to the lab
     eval "$(gpufarm lab env)"
@@ -131,7 +128,6 @@ class Env(Command):
 class Down(Command):
     """End the lab. Its servers, flavors and claims are there again at the next `lab up`."""
 
-    auth_required = False
     examples = """
     gpufarm lab down
     """
@@ -150,7 +146,6 @@ class Down(Command):
 class Reset(Command):
     """End the lab and remove all of its state: servers, flavors, hosts, passwords."""
 
-    auth_required = False
     examples = """
     gpufarm lab reset --state /tmp/lab
     """
@@ -173,7 +168,6 @@ class Fault(Lister):
     With the host alone, only the list. A fault that has a count is gone once it was met as often.
     """
 
-    auth_required = False
     examples = """
     # the next two servers fail to start on gpu-1
     gpufarm lab fault gpu-1 spawn --fail "no space left on device" --times 2

@@ -49,7 +49,6 @@ class HostUp(ShowOne):
     like cards, and do nothing else. The first start builds the image, which takes minutes.
     """
 
-    auth_required = False
     examples = """
     # a GTX 1080 with its audio function, and an H100
     gpufarm lab host up gpu1 --card gtx1080 --card h100
@@ -105,7 +104,6 @@ class HostUp(ShowOne):
 class HostList(Lister):
     """List the virtual hosts: their cards, SSH port, process, health, memory and age."""
 
-    auth_required = False
     examples = """
     gpufarm lab host list
     # with the addresses of their cards
@@ -128,7 +126,6 @@ class HostSsh(Command):
     As with ssh, the words of the command are joined by blanks for the shell of the other side.
     """
 
-    auth_required = False
     examples = """
     gpufarm lab host ssh gpu1
     gpufarm lab host ssh gpu1 -- lspci -nnk -s 01:00
@@ -158,7 +155,6 @@ class HostSsh(Command):
 class HostDown(Command):
     """End a virtual host and remove it, with all that was done to it."""
 
-    auth_required = False
     examples = """
     gpufarm lab host down gpu1
     """

@@ -46,16 +46,26 @@ def connect(cloud: str | None = None, clouds_file: Path | None = None) -> "Conne
     """
     with faults("connecting", cloud):
         from openstack.config import OpenStackConfig
-        from openstack.connection import Connection
 
         config = OpenStackConfig(
             config_files=[str(clouds_file)] if clouds_file else None,
             load_envvars=clouds_file is None,
         )
-        return settle(Connection(config=config.get_one(cloud=cloud)))
+    return connect_as(config, cloud)
 
 
-def settle(connection: "Connection") -> "Connection":
+def connect_as(config: Any, cloud: str | None = None, options: Any = None) -> "Connection":
+    """As `connect`, with the configuration and parsed options of openstackclient.
+
+    Raises CloudError.
+    """
+    with faults("connecting", cloud):
+        from openstack.connection import Connection
+
+        return _settle(Connection(config=config.get_one(cloud=cloud, argparse=options)))
+
+
+def _settle(connection: "Connection") -> "Connection":
     """`connection` with our API versions and time limits, authenticated."""
     # keystoneauth takes one number for both in its constructor, and hands the attribute to
     # requests, which takes a pair.

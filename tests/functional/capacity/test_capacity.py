@@ -105,6 +105,20 @@ def test_both_shells_show_the_same(farm: RunningLab) -> None:
     assert json.loads(theirs.stdout) == capacity(farm)
 
 
+def test_openstack_with_a_wrong_password_says_so_in_our_words(farm: RunningLab) -> None:
+    openstack = Path(sys.executable).with_name("openstack")
+    done = subprocess.run(
+        [openstack, "--os-password", "wrong", "gpu", "capacity"],
+        env=farm.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: connecting: ")
+    assert "the credentials were not accepted (HTTP 401)" in done.stderr
+
+
 def test_formats(farm: RunningLab) -> None:
     table = farm.run("capacity").stdout
     assert max(len(line) for line in table.splitlines()) <= 100
