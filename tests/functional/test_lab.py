@@ -147,6 +147,8 @@ def test_a_service_that_died_is_seen_and_started_again(lab: RunningLab) -> None:
     done = lab.run("lab", "status", "-f", "json", check=False)
     assert done.returncode == 2
     assert [row["service"] for row in json.loads(done.stdout) if not row["healthy"]] == ["glance"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", state.load(lab.state).ports["glance"]))
     lab.run("lab", "up")
     assert all(row["healthy"] for row in status(lab))
     after = pids(lab)

@@ -20,13 +20,18 @@ def listen(service: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((LOOPBACK, port))
-        listening.listen(BACKLOG)
+        if port:
+            listening.listen(BACKLOG)
+            return listening
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(service, port) from error
         raise
-    return listening
+    # Bound by its number, a socket keeps it when it stops listening and begins again; one that the
+    # kernel chose is lost then (SOCK_BINDPORT_LOCK in the kernel's net/ipv4/af_inet.c).
+    with listening as chosen:
+        return listen(service, number(chosen))
 
 
 def open_all(services: Iterable[str], before: Mapping[str, int]) -> dict[str, socket.socket]:

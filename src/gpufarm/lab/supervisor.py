@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from gpufarm.lab import state
+from gpufarm.lab import ports, state
 from gpufarm.lab.inside import run
 from gpufarm.lab.services import Process, processes
 from gpufarm.lab.state import Lab, Run
@@ -58,7 +58,8 @@ class Supervisor:
         self.folder = folder
         self.sockets = sockets
         self.children: dict[int, tuple[Process, Run]] = {}
-        self.stopping = False
+        self.stopping: set[int] = set()
+        """Processes that were told to end: who connects meanwhile waits for the next one."""
         self.nova_preloaded = False
 
     def serve(self) -> None:
@@ -93,6 +94,8 @@ class Supervisor:
     def start(self, lab: Lab, process: Process, generation: int) -> None:
         for service in process.services:
             state.ready_path(self.folder, service.key).unlink(missing_ok=True)
+            if service.key in self.sockets:
+                self.sockets[service.key].listen(ports.BACKLOG)
         if process.name.startswith("nova") and not self.nova_preloaded:
             from gpufarm.lab.inside import nova
 
@@ -129,7 +132,15 @@ class Supervisor:
         os.dup2(descriptor, 2)
         os.close(descriptor)
 
+    def refuse(self, process: Process) -> None:
+        """Refuse who connects to a process that died: nobody would ever answer."""
+        for service in process.services:
+            if service.key in self.sockets:
+                # On Linux it ends the listening and no more; listen() begins it again.
+                self.sockets[service.key].shutdown(socket.SHUT_RDWR)
+
     def stop(self, pids: list[int]) -> None:
+        self.stopping |= set(pids)
         for pid in pids:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 5
@@ -154,6 +165,9 @@ class Supervisor:
                     found, exit_status=os.waitstatus_to_exitcode(status)
                 )
                 self.write(process, ended)
+                if pid not in self.stopping:
+                    self.refuse(process)
+                self.stopping.discard(pid)
 
     def note(self, process: Process, found: Run) -> None:
         self.children[found.process.pid] = (process, found)
