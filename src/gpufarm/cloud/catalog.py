@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import get, pages
+from gpufarm.cloud.rest import call, get, pages
 from gpufarm.model.catalog import Catalog
 from gpufarm.model.cloud import CloudAggregate, CloudFlavor, CloudImage, ComputeHost
 from gpufarm.model.consistency import GLANCE_NAMES
-from gpufarm.model.errors import CloudConflict
 from gpufarm.model.farm import IMAGE_FARM_MARK
 
 if TYPE_CHECKING:
@@ -286,23 +285,10 @@ class CloudCatalog:
 
     def _compute(self, doing: str, method: str, path: str, body: Any = None) -> Any:
         arguments = {} if body is None else {"json": body}
-        return _call(self._connection.compute, doing, method, path, **arguments)
+        return call(self._connection.compute, doing, method, path, **arguments)
 
     def _image(self, doing: str, method: str, path: str, **arguments: Any) -> Any:
-        return _call(self._connection.image, doing, method, path, **arguments)
-
-
-def _call(adapter: Any, doing: str, method: str, path: str, **arguments: Any) -> Any:
-    """The document that is answered; {} where there is none. Raises CloudError."""
-    from openstack.exceptions import raise_from_response
-
-    with faults(doing):
-        response = adapter.request(path, method, **arguments)
-        if response.status_code == HTTPStatus.GONE:
-            # What Glance says to the one of two uploads that comes later (api/v2/image_data.py).
-            raise CloudConflict(f"{doing}: another upload of the same image was faster (HTTP 410)")
-        raise_from_response(response)
-        return response.json() if response.content else {}
+        return call(self._connection.image, doing, method, path, **arguments)
 
 
 def _pointer(name: str) -> str:

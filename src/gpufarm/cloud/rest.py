@@ -1,10 +1,13 @@
-"""Reading OpenStack's APIs in bulk: pages, and many small answers at once."""
+"""Speaking to OpenStack's APIs: one call, pages, and many small answers at once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
+
+from gpufarm.cloud.connect import faults
+from gpufarm.model.errors import CloudConflict
 
 AT_ONCE = 8
 """Requests on their way together. keystoneauth's session keeps ten connections to a host."""
@@ -47,6 +50,19 @@ def pages(
         if not answer[key] or f"{key}_links" not in answer:
             return
         position = [("marker", answer[key][-1][marker])]
+
+
+def call(adapter: Any, doing: str, method: str, path: str, **arguments: Any) -> Any:
+    """The document that is answered; {} where there is none. Raises CloudError."""
+    from openstack.exceptions import raise_from_response
+
+    with faults(doing):
+        response = adapter.request(path, method, **arguments)
+        if response.status_code == HTTPStatus.GONE:
+            # What Glance says to the one of two uploads that comes later (api/v2/image_data.py).
+            raise CloudConflict(f"{doing}: another upload of the same image was faster (HTTP 410)")
+        raise_from_response(response)
+        return response.json() if response.content else {}
 
 
 def _document(response: Any) -> Any:

@@ -10,6 +10,8 @@ GpufarmError
 │   ├── CloudRefused      credentials wrong, or rights missing
 │   ├── CloudConflict     somebody else changed the same thing
 │   └── NotInCloud
+├── ClaimsError           a claim that cannot be looked at or put right
+│   └── CordonError       a card that cannot be closed or opened as asked
 ├── NotAdmitted           a server that cannot have its GPU now
 ├── ServerFailed          a server that Nova gave up on
 ├── HostError             a machine could not be looked at
@@ -126,6 +128,14 @@ class NotInCloud(CloudError):
         self.kind = kind
         self.name = name
         super().__init__(f"the cloud has no {kind} {name!r}" + (f": {fix}" if fix else ""))
+
+
+class ClaimsError(GpufarmError):
+    code = "CLAIMS"
+
+
+class CordonError(ClaimsError):
+    code = "CORDON"
 
 
 class NotAdmitted(GpufarmError):

@@ -1,0 +1,1 @@
+"""Who has which card, by every layer that has a say in it; claims that are wrong, and cordons."""

@@ -1,0 +1,98 @@
+"""What the tests on claims do to a lab: servers, moves, killed processes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from running_lab import RunningLab
+
+from gpufarm.lab import faults, state
+
+HOSTS = ("claims-1", "claims-2")
+PATIENCE = 60.0
+
+
+@dataclass
+class ClaimsLab:
+    lab: RunningLab
+
+    @property
+    def compute(self) -> Any:
+        return self.lab.connection.compute
+
+    def run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.lab.run(*args, check=check)
+
+    def json(self, *args: str, check: bool = True) -> Any:
+        return json.loads(self.run(*args, "-f", "json", check=check).stdout)
+
+    def boot(self, flavor: str, host: str = HOSTS[0], name: str = "t", *, wait: bool = True) -> str:
+        """The id of a server on that host, ACTIVE if waited for."""
+        made = self.compute.create_server(
+            name=name,
+            flavor_id=self.compute.find_flavor(flavor).id,
+            image_id=self.lab.connection.image.find_image("t.image").id,
+            networks="none",
+            host=host,
+        )
+        if wait:
+            self.until(made.id, "ACTIVE")
+        return str(made.id)
+
+    def server(self, server_id: str) -> dict[str, Any]:
+        answer = self.compute.get(f"/servers/{server_id}")
+        return dict(answer.json()["server"]) if answer.ok else {}
+
+    def until(self, server_id: str, *statuses: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def there() -> bool:
+            found.update(self.server(server_id))
+            return found.get("status") in statuses
+
+        self.wait(there, f"{server_id}: {statuses}")
+        return found
+
+    def act(self, server_id: str, **action: Any) -> None:
+        answer = self.compute.post(f"/servers/{server_id}/action", json=action)
+        assert answer.ok, answer.text
+
+    def delete(self, server_id: str) -> None:
+        self.compute.delete_server(server_id)
+        self.wait(lambda: not self.server(server_id), f"{server_id} is deleted")
+
+    def wait(self, done: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {seconds:g} s: {what}")
+            time.sleep(0.3)
+
+    def fault(self, host: str, step: faults.Step, **how: Any) -> None:
+        faults.put(self.lab.state, host, step, faults.Fault(**how) if how else None)
+
+    def kill(self, host: str) -> None:
+        """End that nova-compute at once, as a crash does."""
+        run = state.run_of(self.lab.state, f"nova-compute@{host}")
+        assert run is not None
+        os.kill(run.process.pid, signal.SIGKILL)
+        self.wait(lambda: not state.running(self.lab.state, f"nova-compute@{host}"), "killed")
+
+    def mend(self) -> None:
+        """As it was: no faults, everything runs, no server, no cordon."""
+        for host in HOSTS:
+            for step in faults.read(self.lab.state, host):
+                self.fault(host, step)  # type: ignore[arg-type]
+        self.run("lab", "up")
+        for server in list(self.compute.servers(all_projects=True)):
+            if server.status != "ACTIVE":
+                self.act(server.id, **{"os-resetState": {"state": "active"}})
+            self.delete(server.id)
+        for host in HOSTS:
+            self.run("host", "uncordon", host, "--cleaned")
