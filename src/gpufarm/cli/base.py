@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from osc_lib.command import command
 
 from gpufarm.cli.progress import Progress, show
-from gpufarm.model.errors import GpufarmError, NotAdmitted
+from gpufarm.model.errors import CloudUnreachable, FarmError, GpufarmError, NotAdmitted
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -83,6 +83,10 @@ class Shared:
             return self._fail(error, EXIT_USAGE)
         except NotAdmitted as error:
             return self._fail(error, EXIT_FOUND)
+        except FarmError as error:
+            # The parts of a farm do not know which file they are from; the arguments do.
+            file = getattr(parsed_args, "farm", None)
+            return self._fail(error, EXIT_ERROR, f"{file}: " if file else "")
         except (GpufarmError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
@@ -121,7 +125,14 @@ class Shared:
         if self._in_openstack:
             # With the options of openstackclient, which asks for a password that is missing.
             return connect_as(self.app.cloud_config, cloud, self.app.options)
-        return connect(cloud)
+        try:
+            return connect(cloud)
+        except CloudUnreachable as error:
+            from gpufarm.lab.state import CLOUD
+
+            if CLOUD not in (cloud, os.environ.get("OS_CLOUD")):
+                raise
+            raise CloudUnreachable(f"{error}; the lab: `gpufarm lab up` starts it") from error
 
     def _has_credentials(self) -> bool:
         """Whether the environment names a cloud, or options of openstackclient do."""

@@ -115,6 +115,8 @@ class Env(Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         folder = state_folder(parsed_args)
         lab = state.load(folder)
+        if state.supervisor(folder) is None:
+            self.note(f"the lab in {folder} is down: `gpufarm lab up` starts it")
         variables = {
             "OS_CLOUD": state.CLOUD,
             "OS_CLIENT_CONFIG_FILE": str(lab.path("clouds.yaml")),
