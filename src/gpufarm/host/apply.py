@@ -11,19 +11,18 @@ import msgspec
 
 from gpufarm.host import orders
 from gpufarm.host.ids import Names
-from gpufarm.host.plan import NO_NAMES, plan
+from gpufarm.host.plan import NO_NAMES, feasible, plan
 from gpufarm.host.target import Target
 from gpufarm.model.errors import (
     HostHeld,
     HostInterrupted,
     HostNotBack,
-    HostRefused,
     HostUnequal,
     HostUnreachable,
     ProgramTimedOut,
 )
 from gpufarm.model.facts import HostFacts
-from gpufarm.model.host_change import HostPlan, Step, shown
+from gpufarm.model.host_change import Step, shown
 from gpufarm.model.host_spec import HostSpec
 
 POLL_SECONDS = 2.0
@@ -51,20 +50,14 @@ def prepare(target: Target, spec: HostSpec, names: Names = NO_NAMES) -> Applied:
     should have been done, and what the target raises.
     """
     facts = target.facts()
-    wanted = _feasible(target, plan(facts, spec, names))
+    wanted = feasible(target.name, plan(facts, spec, names))
     if not wanted.feasible:
         return Applied((), wanted.needs_reboot)
     answer = target.ask("apply", orders.encode(wanted.feasible, _notes(facts)))
-    left = _feasible(target, plan(target.facts(), spec, names))
+    left = feasible(target.name, plan(target.facts(), spec, names))
     if left.feasible:
         raise HostUnequal(target.name, tuple(shown(each).name for each in left.feasible))
     return Applied(wanted.feasible, left.needs_reboot, answer.warnings)
-
-
-def _feasible(target: Target, found: HostPlan) -> HostPlan:
-    if found.refusals:
-        raise HostRefused(target.name, found.refusals)
-    return found
 
 
 def _notes(facts: HostFacts) -> Iterator[str]:

@@ -12,12 +12,20 @@ from gpufarm.host import ours
 from gpufarm.host.ids import Names
 from gpufarm.host.plan import boot, functions, kernel_line, refusals
 from gpufarm.host.plan.choice import Choice, choose
+from gpufarm.model.errors import HostRefused
 from gpufarm.model.facts import HostFacts
 from gpufarm.model.finding import Finding
 from gpufarm.model.host_change import FunctionStep, HostPlan, Reboot, Step
 from gpufarm.model.host_spec import HostSpec
 
 NO_NAMES = Names()
+
+
+def feasible(host: str, found: HostPlan) -> HostPlan:
+    """`found`; raises HostRefused where it says why `host` is left alone."""
+    if found.refusals:
+        raise HostRefused(host, found.refusals)
+    return found
 
 
 def plan(facts: HostFacts, spec: HostSpec, names: Names = NO_NAMES) -> HostPlan:

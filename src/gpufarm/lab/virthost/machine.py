@@ -26,6 +26,8 @@ SWITCH_BUS = OWN_PORTS + 1
 SWITCH_ADDRESS = f"0000:{SWITCH_BUS:02x}:00.0"
 DISK_BUS = SWITCH_BUS + 2
 FIRST_FREE_BUS = DISK_BUS + SHARED_PORTS + 1
+MOST_ADDRESSED = 8
+"""Each has a host bridge of its own, for which the board has that many slots left (`qemu`)."""
 
 MEMORY_MB, CPUS = 1024, 2
 LEAST_MEMORY_MB = 512
@@ -90,6 +92,8 @@ def check_name(name: str) -> None:
 def _check_addresses(cards: tuple[Card, ...]) -> None:
     placed = [card for card in cards if card.address]
     buses = [_bus(card) for card in placed]
+    if len(placed) > MOST_ADDRESSED:
+        raise ValueError(f"{len(placed)} cards at given addresses: {MOST_ADDRESSED} is the most")
     for card, bus in zip(placed, buses, strict=True):
         if card.shared:
             raise ValueError(f"{card.name}: group=shared and address= exclude each other")
