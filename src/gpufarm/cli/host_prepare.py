@@ -1,4 +1,7 @@
-"""`gpufarm host plan`, `apply`, `verify`, `rollback`: hosts made ready to give cards to VMs."""
+"""`gpufarm host plan`, `apply`, `verify`, `rollback`: hosts made ready to give cards to VMs.
+
+With --farm the same commands put a farm's settings of Nova on its hosts.
+"""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -9,12 +12,11 @@ from gpufarm.cli import host_targets
 from gpufarm.cli.base import Lister, UsageError
 
 if TYPE_CHECKING:
+    from gpufarm.cli.host_work import Work
     from gpufarm.host.fleet import Result
-    from gpufarm.host.ids import Names
     from gpufarm.host.target import Target
     from gpufarm.model.finding import Finding
     from gpufarm.model.host_change import HostPlan
-    from gpufarm.model.host_spec import HostSpec
 
 Table = tuple[Sequence[str], list[tuple[Any, ...]]]
 T = TypeVar("T")
@@ -27,46 +29,61 @@ class OnHosts(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
+        what = parser.add_mutually_exclusive_group(required=self.spec_required)
+        what.add_argument(
             "--spec",
             metavar="FILE",
             type=Path,
-            required=self.spec_required,
             help="the host spec: which cards leave their host",
         )
+        what.add_argument(
+            "--farm",
+            metavar="FARM.yaml",
+            type=Path,
+            help="a farm file: its Nova settings, for what runs on each host, instead of cards",
+        )
+        if self.spec_required:
+            parser.add_argument(
+                "--prune",
+                action="store_true",
+                help="with --farm: without the settings of cards that are not in the farm file",
+            )
         host_targets.add(parser)
         return parser
 
-    def spec(self, parsed: argparse.Namespace) -> "HostSpec":
-        from gpufarm.model import host_spec
+    def stages(
+        self, work: "Work", targets: "list[Target]", *, keep_going: bool
+    ) -> "list[list[Target]]":
+        """The hosts in the order in which they are changed; none where one cannot be read."""
+        from gpufarm.cli import host_work
+        from gpufarm.host import fleet
 
-        return host_spec.read(parsed.spec)
-
-    def names(self) -> "Names":
-        from gpufarm.host import names
-        from gpufarm.system.machine import Machine
-
-        return names.load(Machine())
+        if not work.staged:
+            return [targets]
+        ranked = self.collect("looking at", len(targets), fleet.each(targets, work.rank))
+        if self.failed and not keep_going:
+            self.note("no host was changed; --keep-going leaves out those that cannot be read")
+            return []
+        return host_work.stages(ranked)
 
     def collect(
         self, doing: str, count: int, results: "Iterable[Result[T]]"
     ) -> "list[tuple[Target, T]]":
         """What came of each host; errors are shown, or raised where there is one host only."""
-        failed, seen = False, 0
+        seen = 0
         found: list[tuple[Target, T]] = []
         with self.progress(doing, count, quick=count == 1) as progress:
             for result in results:
                 seen += 1
                 if result.error and count == 1:
                     raise result.error
-                failed |= result.error is not None
                 if result.error:
+                    self.failed = True
                     progress.advance(f"{result.target.name}: failed")
                     self.app.stderr.write(f"error: {result.error}\n")
                 elif result.value is not None:
                     progress.advance(f"{result.target.name}: {told(result.value)}")
                     found.append((result.target, result.value))
-        self.failed = failed
         if seen < count:
             self.note(
                 f"{count - seen} hosts of later waves were left as they are; --keep-going takes "
@@ -100,6 +117,9 @@ class PlanHost(OnHosts):
         # with every line of every file
         gpufarm host plan --spec cards.yaml --ssh root@hyper18 --diff
 
+        # what the farm's settings would change on its compute hosts
+        gpufarm host plan --farm farm.yaml --inventory farm.yaml
+
         # from a capture, for a script
         gpufarm host plan --spec cards.yaml --root hyper18.json.gz -f json
     """
@@ -116,38 +136,47 @@ class PlanHost(OnHosts):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        from gpufarm.cli import host_work
         from gpufarm.cli.host_changes import COLUMNS, rows
         from gpufarm.host import fleet
 
-        spec = self.spec(parsed_args)
         if parsed_args.root:
-            found = [(str(parsed_args.root), self._of_root(parsed_args, spec).steps)]
+            found = [(str(parsed_args.root), self._of_root(parsed_args).steps)]
         else:
-            targets, names = host_targets.read(parsed_args), self.names()
-            work = _planner(spec, names)
-            planned = self.collect("planning", len(targets), fleet.each(targets, work))
+            work = host_work.of(parsed_args)
+            targets = host_targets.read(parsed_args, work.book)
+            planned = self.collect("planning", len(targets), fleet.each(targets, work.plan))
             found = [(target.name, plan.steps) for target, plan in planned]
         if not any(steps for _, steps in found) and not self.failed:
             self.note("nothing to do")
         return COLUMNS, rows(found, whole=parsed_args.diff)
 
-    def _of_root(self, parsed: argparse.Namespace, spec: "HostSpec") -> "HostPlan":
+    def _of_root(self, parsed: argparse.Namespace) -> "HostPlan":
         from gpufarm.host import facts, names
+        from gpufarm.host.plan import feasible, plan
+        from gpufarm.model import host_spec
         from gpufarm.system.capture import open_root
         from gpufarm.system.machine import Machine
 
         if parsed.ssh or parsed.inventory:
             raise UsageError("--root is one host: give it without --ssh and --inventory")
+        if parsed.farm:
+            raise UsageError("--root goes with --spec: a capture has no settings of Nova")
+        spec = host_spec.read(parsed.spec)
         root = open_root(parsed.root)
-        return _feasible(str(parsed.root), facts.read(root), spec, names.load(root, Machine()))
+        found = plan(facts.read(root), spec, names.load(root, Machine()))
+        return feasible(str(parsed.root), found)
 
 
 class ApplyHost(OnHosts):
-    """Prepare hosts as the spec says, and list what was changed.
+    """Prepare hosts as the spec or the farm file says, and list what was changed.
 
     A card that a VM or a process uses, the boot VGA, and a card whose IOMMU group others share are
     refused before anything is changed. Before-images of all that is changed are on the host's disk
     before the first change; whatever interrupts it, apply again or roll back.
+
+    With --farm, drop-ins with the farm's settings are put where Nova's services read them, and the
+    services that read a changed one are restarted: in waves, computes before the others.
     """
 
     examples = """
@@ -156,6 +185,9 @@ class ApplyHost(OnHosts):
 
         # six hosts, two at a time, with the reboot and a check of each afterwards
         gpufarm host apply --spec cards.yaml --inventory hosts.ini --reboot --wave 2
+
+        # Nova's settings of a farm: computes first, then controllers, three hosts at a time
+        gpufarm host apply --farm farm.yaml --inventory hosts.ini --wave 3
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -166,20 +198,17 @@ class ApplyHost(OnHosts):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        from gpufarm.cli import host_work
         from gpufarm.cli.host_changes import COLUMNS, rows
         from gpufarm.host import fleet
-        from gpufarm.host.apply import prepare
-        from gpufarm.host.rollout import prepare_and_reboot
 
-        spec, targets, names = self.spec(parsed_args), host_targets.read(parsed_args), self.names()
-        work = prepare_and_reboot if parsed_args.reboot else prepare
-        results = fleet.in_waves(
-            targets,
-            parsed_args.wave if parsed_args.reboot else len(targets),
-            lambda target: work(target, spec, names),
-            keep_going=parsed_args.keep_going,
-        )
-        done = self.collect("preparing", len(targets), results)
+        work = host_work.of(parsed_args)
+        targets = host_targets.read(parsed_args, work.book)
+        keep_going = parsed_args.keep_going
+        stages = self.stages(work, targets, keep_going=keep_going)
+        size = parsed_args.wave if work.waves else len(targets)
+        results = fleet.in_waves(stages, size, work.apply, keep_going=keep_going)
+        done = self.collect("preparing", sum(map(len, stages)), results)
         for target, applied in done:
             for warning in applied.warnings:
                 self.note(f"{target.name}: {warning}")
@@ -191,25 +220,29 @@ class ApplyHost(OnHosts):
 
 
 class VerifyHost(OnHosts):
-    """List what is not as the spec says on prepared hosts; exit status 2 where anything is not.
+    """List what is not as it should be on prepared hosts; exit status 2 where anything is not.
 
     Facts are read anew: drivers, groups against those before the apply, memory regions, links, the
-    IOMMU, /dev/vfio; and the plan has to come out empty.
+    IOMMU, /dev/vfio; and the plan has to come out empty. With --farm: the settings, and that every
+    service that is enabled runs.
     """
 
     examples = """
         # did it survive the reboot?
         gpufarm host verify --spec cards.yaml --ssh root@hyper18 && echo ready
+
+        # do services run with what the farm file says?
+        gpufarm host verify --farm farm.yaml --inventory hosts.ini
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        from gpufarm.cli import host_work
         from gpufarm.cli.host_columns import CHECK_COLUMNS, check_row
         from gpufarm.host import fleet
-        from gpufarm.host.rollout import look
 
-        spec, targets, names = self.spec(parsed_args), host_targets.read(parsed_args), self.names()
-        results = fleet.each(targets, lambda target: look(target, spec, names))
-        checked = self.collect("verifying", len(targets), results)
+        work = host_work.of(parsed_args)
+        targets = host_targets.read(parsed_args, work.book)
+        checked = self.collect("verifying", len(targets), fleet.each(targets, work.look))
         found: list[tuple[str, Finding]] = [
             (target.name, finding) for target, looked in checked for finding in looked.findings
         ]
@@ -220,7 +253,7 @@ class VerifyHost(OnHosts):
 
 
 class RollbackHost(OnHosts):
-    """Take back everything that was applied to hosts, and list it.
+    """Take back everything that was applied to hosts, and list it; with --farm, the settings.
 
     Every file gets its old bytes, rights and absence back, and every function its driver. What
     others changed since in a file that a command makes (the boot menu, an initramfs) stays, and the
@@ -232,6 +265,9 @@ class RollbackHost(OnHosts):
     examples = """
         # as it was before the first apply
         gpufarm host rollback --spec cards.yaml --ssh root@hyper18
+
+        # a farm's settings only
+        gpufarm host rollback --farm farm.yaml --ssh root@hyper18
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -240,43 +276,25 @@ class RollbackHost(OnHosts):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
+        from gpufarm.cli import host_work
         from gpufarm.host import fleet
-        from gpufarm.host.rollout import take_back
 
-        targets = host_targets.read(parsed_args)
-        results = fleet.in_waves(
-            targets,
-            parsed_args.wave if parsed_args.reboot else len(targets),
-            lambda target: take_back(target, reboots=parsed_args.reboot),
-            keep_going=parsed_args.keep_going,
-        )
-        done = self.collect("taking back", len(targets), results)
+        work = host_work.to_take_back(parsed_args)
+        targets = host_targets.read(parsed_args, work.book)
+        keep_going = parsed_args.keep_going
+        stages = self.stages(work, targets, keep_going=keep_going)[::-1]
+        size = parsed_args.wave if work.waves else len(targets)
+        results = fleet.in_waves(stages, size, work.take_back, keep_going=keep_going)
+        done = self.collect("taking back", sum(map(len, stages)), results)
         for target, taken in done:
             for warning in taken.warnings:
                 self.note(f"{target.name}: {warning}")
         if not any(taken.lines for _, taken in done) and not self.failed:
             self.note("nothing to take back")
-        elif not parsed_args.reboot:
+        elif not work.staged and not parsed_args.reboot:
             self.note("what the kernel was started with stays until a reboot")
         return ("host", "kind", "name"), [
             (target.name, *line.removeprefix("undone ").split(" ", 1))
             for target, taken in done
             for line in taken.lines
         ]
-
-
-def _planner(spec: "HostSpec", names: "Names") -> Any:
-    def work(target: "Target") -> "HostPlan":
-        return _feasible(target.name, target.facts(), spec, names)
-
-    return work
-
-
-def _feasible(name: str, facts: Any, spec: "HostSpec", names: "Names") -> "HostPlan":
-    from gpufarm.host.plan import plan
-    from gpufarm.model.errors import HostRefused
-
-    found = plan(facts, spec, names)
-    if found.refusals:
-        raise HostRefused(name, found.refusals)
-    return found

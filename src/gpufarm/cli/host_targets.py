@@ -10,6 +10,7 @@ from gpufarm.model.errors import InventoryInvalid
 if TYPE_CHECKING:
     from gpufarm.host.inventory import Destination
     from gpufarm.host.target import Target
+    from gpufarm.system.agent import Book
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,8 @@ def add_waves(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="N",
         type=_count,
         default=1,
-        help="hosts that reboot at the same time (default: %(default)s); after a wave with a "
-        "failure no other one begins",
+        help="hosts that reboot, or restart services, at the same time (default: %(default)s); "
+        "after a wave with a failure no other one begins",
     )
     parser.add_argument(
         "--keep-going", action="store_true", help="begin the next wave after a failure too"
@@ -56,8 +57,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def read(parsed: argparse.Namespace) -> "list[Target]":
-    """The hosts that the options name, each once. Raises InventoryInvalid, UsageError."""
+def read(parsed: argparse.Namespace, book: "Book") -> "list[Target]":
+    """The hosts that the options name, each once, with the journal `book`.
+
+    Raises InventoryInvalid, UsageError.
+    """
     from gpufarm.host.inventory import Destination
     from gpufarm.host.target import Here, There
 
@@ -69,8 +73,10 @@ def read(parsed: argparse.Namespace) -> "list[Target]":
             raise UsageError("--ssh-config goes with --ssh or --inventory")
         if getattr(parsed, "reboot", False):
             raise UsageError("--reboot goes with --ssh or --inventory: nobody would wait for this")
-        return [Here()]
-    return [There(each.ssh, parsed.ssh_config, name=each.name) for each in found.values()]
+        return [Here(book)]
+    return [
+        There(each.ssh, parsed.ssh_config, name=each.name, book=book) for each in found.values()
+    ]
 
 
 def _inventory(path: Path) -> "tuple[Destination, ...]":

@@ -41,13 +41,21 @@ def each(targets: Sequence[Target], work: Callable[[Target], T]) -> Iterator[Res
 
 
 def in_waves(
-    targets: Sequence[Target], size: int, work: Callable[[Target], T], *, keep_going: bool
+    stages: Sequence[Sequence[Target]],
+    size: int,
+    work: Callable[[Target], T],
+    *,
+    keep_going: bool,
 ) -> Iterator[Result[T]]:
-    """The same, `size` hosts at a time; after a wave with a failure no other one, unless asked."""
-    for start in range(0, len(targets), size):
-        failed = False
-        for result in each(targets[start : start + size], work):
-            failed |= result.error is not None
-            yield result
-        if failed and not keep_going:
-            return
+    """The same, `size` hosts at a time, and one stage after the other.
+
+    After a wave with a failure no other one begins, unless asked.
+    """
+    for targets in stages:
+        for start in range(0, len(targets), size):
+            failed = False
+            for result in each(targets[start : start + size], work):
+                failed |= result.error is not None
+                yield result
+            if failed and not keep_going:
+                return

@@ -6,7 +6,7 @@ from typing import Protocol
 from gpufarm.host import facts
 from gpufarm.model.facts import HostFacts
 from gpufarm.system import agent, ssh
-from gpufarm.system.agent import Answer, Runner, Verb
+from gpufarm.system.agent import Answer, Book, Runner, Verb
 from gpufarm.system.capture import Captured
 from gpufarm.system.machine import Machine
 
@@ -23,15 +23,18 @@ class Target(Protocol):
 
 
 class Here:
-    """This machine."""
+    """This machine. `book` is the journal of what is done to it."""
 
     name = "localhost"
+
+    def __init__(self, book: Book = "prepare") -> None:
+        self._book: Book = book
 
     def facts(self) -> HostFacts:
         return facts.read(Machine())
 
     def ask(self, verb: Verb, orders: bytes = b"") -> Answer:
-        return agent.ask(agent.here(), self.name, verb, orders)
+        return agent.ask(agent.here(book=self._book), self.name, verb, orders)
 
 
 class There:
@@ -44,11 +47,12 @@ class There:
         *,
         name: str | None = None,
         runner: Runner | None = None,
+        book: Book = "prepare",
     ) -> None:
         self.name = name or destination
         self._destination = destination
         self._config = config
-        self._runner = runner or agent.there(destination, config)
+        self._runner = runner or agent.there(destination, config, book=book)
 
     def facts(self) -> HostFacts:
         return facts.read(Captured(ssh.read(self._destination, self._config), self.name))

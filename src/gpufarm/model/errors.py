@@ -26,6 +26,7 @@ GpufarmError
 │   ├── HostInterrupted   what changes a host was ended before its end
 │   ├── HostNotBack       a host did not come back from its reboot
 │   ├── HostUnequal       a host is not as planned after everything was done
+│   ├── ServiceNotUp      a service did not stay up after its restart
 │   ├── JournalInvalid    what a host says of earlier changes cannot be read
 │   └── InventoryInvalid  a list of hosts that cannot be taken as it is
 └── LabError
@@ -255,7 +256,7 @@ class HostNotChanged(HostError):
         said = "".join(f"\n  {line}" for line in warnings)
         super().__init__(
             f"{host}: {problem}. What was done before it is kept: put it right and apply again, or "
-            f"`gpufarm host rollback`{said}"
+            f"`gpufarm host rollback` with the same options{said}"
         )
 
 
@@ -270,7 +271,7 @@ class HostInterrupted(HostError):
         self.status = status
         super().__init__(
             f"{host}: {verb} was interrupted (status {status}{': ' if said else ''}{said}): apply "
-            "again to go on, or `gpufarm host rollback` to go back"
+            "again to go on, or `gpufarm host rollback` with the same options to go back"
         )
 
 
@@ -302,6 +303,21 @@ class HostUnequal(HostError):
         )
 
 
+class ServiceNotUp(HostError):
+    """`services` are those that were restarted, with their state."""
+
+    code = "SERVICE_NOT_UP"
+
+    def __init__(self, host: str, services: tuple[str, ...]) -> None:
+        self.host = host
+        self.services = services
+        name = services[0].split()[0]
+        super().__init__(
+            f"{host}: not up after a restart: {', '.join(services)}: see `journalctl -u {name}`; "
+            "put it right and apply again, or `gpufarm host rollback` with the same options"
+        )
+
+
 class JournalInvalid(HostError):
     code = "JOURNAL_INVALID"
 
@@ -309,7 +325,7 @@ class JournalInvalid(HostError):
         self.host = host
         self.line = line
         super().__init__(
-            f"{host}: its journal in /var/lib/gpufarm/prepare cannot be read: {line[:80]!r}"
+            f"{host}: what its agent says of /var/lib/gpufarm cannot be read: {line[:80]!r}"
         )
 
 

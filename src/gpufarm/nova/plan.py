@@ -19,7 +19,7 @@ KIND: Final = "nova-settings"
 def wanted(
     farm: Farm, roles: Iterable[str], now: Mapping[str, str] | None = None, *, prune: bool = True
 ) -> dict[str, str]:
-    """{role: text of its settings file}; a role is controller, placement or compute/HOST."""
+    """{role: text of its settings file}; a role is one of `of_role`."""
     heading = settings.heading(farm)
     return {
         role: render(_to_be(farm, role, (now or {}).get(role, ""), prune=prune), heading)
@@ -45,10 +45,14 @@ def plan(farm: Farm, now: Mapping[str, str], *, prune: bool = True) -> tuple[Cha
 
 
 def of_role(farm: Farm, role: str) -> Settings:
-    """The settings of `role`; ValueError for one that no cloud has."""
+    """The settings of `role`: controller, placement, compute/HOST, or all-in-one/HOST, which is a
+    controller too. ValueError for one that no cloud has.
+    """
     kind, _, host = role.partition("/")
     if kind == "compute" and host:
         return settings.compute(farm, host)
+    if kind == "all-in-one" and host:
+        return merge(settings.controller(farm), settings.compute(farm, host))
     if role == "controller":
         return settings.controller(farm)
     if role == "placement":
@@ -62,13 +66,12 @@ def _to_be(farm: Farm, role: str, text: str, *, prune: bool) -> Settings:
     if prune:
         return own
     kept = {
-        option: tuple(value for value in values if not named(farm, value))
+        option: others
         for option, values in parse(text).sections.get("pci", {}).items()
         if (named := _NAMED.get(option))
+        and (others := tuple(value for value in values if not named(farm, value)))
     }
-    return merge(
-        own, Settings({"pci": {option: values for option, values in kept.items() if values}})
-    )
+    return merge(own, Settings({"pci": kept} if kept else {}))
 
 
 def _names_card(farm: Farm, alias: str) -> bool:

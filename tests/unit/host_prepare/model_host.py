@@ -12,7 +12,7 @@ from typing import Any
 from gpufarm.host import facts
 from gpufarm.model.facts import HostFacts
 from gpufarm.system import agent
-from gpufarm.system.agent import Answer, Verb
+from gpufarm.system.agent import Answer, Book, Verb
 from gpufarm.system.root import Folder
 
 PCI = "sys/bus/pci"
@@ -27,9 +27,10 @@ class ModelHost:
 
     name = "model"
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, book: Book = "prepare") -> None:
         self.top = top
         self.stop = 0
+        self.book: Book = book
 
     def script(self) -> str:
         head, _, _ = agent.text().rpartition("main\n")
@@ -41,7 +42,7 @@ class ModelHost:
     def ask(self, verb: Verb, orders: bytes = b"") -> Answer:
         (self.top.parent / "moments").unlink(missing_ok=True)
         script, self.stop = self.script(), 0
-        return agent.ask(agent.here(str(self.top), script), self.name, verb, orders)
+        return agent.ask(agent.here(str(self.top), script, self.book), self.name, verb, orders)
 
     def moments(self) -> list[str]:
         """What the last call went through."""
@@ -50,7 +51,7 @@ class ModelHost:
     def copy(self, name: str) -> "ModelHost":
         top = self.top.parent.parent / name / "root"
         shutil.copytree(self.top, top, symlinks=True)
-        return ModelHost(top)
+        return type(self)(top, self.book)
 
     def content(self) -> dict[str, Any]:
         """Every file, its rights and bytes, a journal's too.

@@ -82,8 +82,39 @@ call() {
       moment "half of grubby"
     done
     ;;
+  systemctl) m_verb=$2; shift 2; "m_$m_verb" "$@" ;;
   fails) echo "no room"; return 1 ;;
   esac
+}
+
+# systemd: run/services/NAME says `ACTIVE SUB ENABLED RUN`, and NAME.read what it read when it began.
+m_show() {
+  shift 3
+  for m_unit in "$@"; do
+    m_state=$root/run/services/${m_unit%.service}
+    say "Id=$m_unit"
+    if [ -e "$m_state" ]; then
+      read -r m_active m_sub m_enabled m_run <"$m_state"
+      say "LoadState=loaded" && say "ActiveState=$m_active" && say "SubState=$m_sub"
+      say "UnitFileState=$m_enabled" && say "InvocationID=$m_run"
+    else
+      say "LoadState=not-found" && say "ActiveState=inactive"
+    fi
+    say
+  done
+}
+m_restart() {
+  for m_unit in "$@"; do
+    m_state=$root/run/services/$m_unit
+    read -r m_active m_sub m_enabled m_run <"$m_state"
+    moment "half of systemctl"
+    cat "$root"/etc/nova/nova.conf.d/*.conf >"$m_state.read" 2>/dev/null
+    if grep -q "$(cat "$m_state.dislikes" 2>/dev/null || say 'nothing ')" "$m_state.read"; then
+      say "activating auto-restart $m_enabled $((m_run + 1))" >"$m_state"
+    else
+      say "active running $m_enabled $((m_run + 1))" >"$m_state"
+    fi
+  done
 }
 
 moments=0

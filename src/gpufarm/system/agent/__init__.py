@@ -19,13 +19,16 @@ from gpufarm.model.printable import printable
 from gpufarm.system import ssh
 from gpufarm.system.run import Done, run
 
-Verb = Literal["apply", "rollback", "show", "reboot", "boot-id"]
+Verb = Literal["apply", "rollback", "show", "reboot", "boot-id", "services"]
+Book = Literal["prepare", "settings"]
+"""The journals: of what makes a host ready to give its cards away, and of services' settings. Each
+is taken back without the other."""
 Runner = Callable[[str, bytes], Done]
 """Runs the agent with a verb and its orders; `here` and `there` make them."""
 
 BESIDE_SHARED: Final = frozenset(("reboot", "boot-id"))
 """Verbs that do not share a connection, which would end or hang with the host."""
-PARTS = ("basics", "orders", "functions", "files", "steps", "verbs")
+PARTS = ("basics", "orders", "functions", "files", "steps", "services", "verbs")
 FIRST = b"gpufarm-agent 1"
 """Said before anything else: a login shell may have said something before it."""
 SECONDS = 3600.0
@@ -47,21 +50,26 @@ def text() -> str:
     return "\n".join((*parts, "main\n"))
 
 
-def here(root: str = "", script: str | None = None) -> Runner:
+def here(root: str = "", script: str | None = None, book: Book = "prepare") -> Runner:
     """On this machine. A test names a folder for / and a script with other doors to the kernel."""
 
     def start(verb: str, orders: bytes) -> Done:
-        words = ("sh", "-c", script or text(), "gpufarm", root, verb)
+        words = ("sh", "-c", script or text(), "gpufarm", root, verb, book)
         return run(words, timeout=SECONDS, stdin=orders)
 
     return start
 
 
-def there(destination: str, config: Path | None = None, script: str | None = None) -> Runner:
+def there(
+    destination: str,
+    config: Path | None = None,
+    script: str | None = None,
+    book: Book = "prepare",
+) -> Runner:
     """On the machine that ssh knows as `destination`, whose login shell sees one constant."""
 
     def start(verb: str, orders: bytes) -> Done:
-        command = f"exec sh -c {shlex.quote(script or text())} gpufarm '' {verb}"
+        command = f"exec sh -c {shlex.quote(script or text())} gpufarm '' {verb} {book}"
         words = ssh.words(destination, config, command, shared=verb not in BESIDE_SHARED)
         done = run(words, timeout=SECONDS, stdin=orders)
         # Its status is that too where a signal ended what ran there.

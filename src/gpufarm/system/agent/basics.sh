@@ -4,13 +4,13 @@
 # one behind SSH, and never has anything pasted into it: what differs comes as lines on standard
 # input and is only ever used between double quotes.
 #
-#   sh -c TEXT gpufarm ROOT apply|rollback|show|reboot|boot-id
+#   sh -c TEXT gpufarm ROOT apply|rollback|show|reboot|boot-id|services [prepare|settings]
 #
-# ROOT is empty; a test names a folder that stands for /. Answers are lines: `gpufarm-agent 1`, then
+# ROOT is empty; a test names a folder that stands for /. The last word names the journal. Answers are lines: `gpufarm-agent 1`, then
 # `step N WHAT`, `undone WHAT`, `warning TEXT`, `held ADDRESS PID COMMAND`, `failed TEXT`, and last of
 # all `end`. Without `end` it did not get to its end, and the journal says how far it got.
 #
-# The journal, below /var/lib/gpufarm/prepare: apply-0001/0001/... , a folder for each step. A folder
+# The journal, below /var/lib/gpufarm/prepare (or settings): apply-0001/0001/... , a folder for each step. A folder
 # apply-N comes into being by one rename, with every before-image in it and on the disk; `begun` and
 # `done` in a step's folder are on the disk before and after the step.
 
@@ -21,7 +21,7 @@ umask 022
 root=$1
 verb=$2
 folder=$root/var/lib/gpufarm
-journal=$folder/prepare
+journal=$folder/${3:-prepare}
 incoming=$journal/incoming
 pci=$root/sys/bus/pci
 

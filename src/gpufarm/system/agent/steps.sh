@@ -91,13 +91,22 @@ is_foreign() {
   return 1
 }
 
+# The command that takes our part out runs when all of our files have gone: a file of the journal,
+# named after what it says, so that it runs once whichever steps ask for it.
+undo_later() {
+  cp "$1/undo" "$journal/later"
+  flush "$journal/later"
+  mv "$journal/later" "$journal/again-$(cksum <"$1/undo" | tr ' ' -)"
+  flush "$journal"
+}
+
 # A file that is as the command left it gets its old bytes. Where others changed one since, a new
-# kernel for example, the command that takes our part out of it runs instead, at the end.
+# kernel for example, its undoing command runs instead; and always where it alters no file, as the
+# restart of a service.
 undo_run() {
   step=$1
-  if [ -e "$step/done" ] && is_foreign "$step"; then
-    : >"${step%/*}/rerun-${step##*/}"
-    flush "${step%/*}"
+  if [ ! -s "$step/alters" ] || { [ -e "$step/done" ] && is_foreign "$step"; }; then
+    undo_later "$step"
     return 0
   fi
   for kept in "$step"/before/*; do

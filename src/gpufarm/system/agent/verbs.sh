@@ -80,16 +80,16 @@ rollback() {
       moment "forgotten $number"
       say "undone $(line_of "$step/kind") $(line_of "$step/name")"
     done
-    for again in "$entry"/rerun-*; do
-      [ -e "$again" ] || continue
-      step=$entry/${again##*/rerun-}
-      run_words "$step/undo" "$step/log"
-      rm -f "$again"
-      say "undone by $(in_one_line "$step/undo")"
-    done
     mv "$entry" "$journal/undone"
     moment "entry undone"
     rm -rf "$journal/undone"
+  done
+  for again in "$journal"/again-*; do
+    [ -e "$again" ] || continue
+    run_words "$again" "$journal/log"
+    moment "run again $again"
+    say "undone by $(in_one_line "$again")"
+    rm -f "$again"
   done
   rm -rf "$journal"
   rmdir "$folder" 2>/dev/null
@@ -127,6 +127,7 @@ main() {
   show) show ;;
   reboot) reboot ;;
   boot-id) boot_id ;;
+  services) services ;;
   *) fail "no such verb: $verb" ;;
   esac
   say end
