@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
 PYTEST_FLAGS ?=
+HOSTS ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset test test-hosts check lint types imports unit functional bench-host bench-lab lock schema clean
@@ -39,9 +40,9 @@ reset: ## end it and forget all of it
 	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab reset; fi
 
 test: $(MADE)-dev check ## set-up and the test suite, against a real OpenStack
-	@$(BIN)/python -m pytest -m "not virthost" $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-test-hosts: $(MADE)-dev ## the tests on virtual Linux hosts: QEMU, half an hour on 2 cores
+test-hosts: $(MADE)-dev ## those of them on virtual Linux hosts, in QEMU
 	@$(BIN)/python -m pytest -m virthost $(PYTEST_FLAGS)
 
 check: lint types imports ## what needs no test run: style, types, direction of imports
@@ -62,8 +63,8 @@ unit: $(MADE)-dev ## the tests that need no lab, in seconds
 functional: $(MADE)-dev ## the tests on a real OpenStack
 	@$(BIN)/python -m pytest tests/functional $(PYTEST_FLAGS)
 
-bench-host: $(MADE)-lab ## how quickly hosts and captures are read, compared with lspci
-	@$(BIN)/python benchmarks/host.py
+bench-host: $(MADE)-lab ## how quickly hosts are read, compared with lspci; HOSTS=6: over SSH too
+	@$(BIN)/python benchmarks/host.py --hosts $(HOSTS)
 
 bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
 	@$(BIN)/python benchmarks/lab.py

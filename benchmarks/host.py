@@ -3,8 +3,9 @@
 `facts`: all facts of a folder with 300 PCI functions, in process, a new root each time. `lspci`:
 `lspci -vvnnk` on the same folder (its option -O sysfs.path), a process each time, as there is no
 other way to run it. `scan`: the same facts with cards, names and findings. `captures`: 500 of them
-opened, scanned and checked one after the other. Prints a table and, last, the name of a JSON file
-with the same numbers.
+opened, scanned and checked one after the other. `plan 1`, `plan N` (with --hosts N): the command
+`gpufarm host plan` on one and on N virtual hosts over SSH, in turn, on connections that are there
+already and on new ones. Prints a table and, last, the name of a JSON file with the same numbers.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,10 @@ from gpufarm.host import facts, names, report
 from gpufarm.host.cards import cards
 from gpufarm.host.findings import check
 from gpufarm.host.ids import Names
+from gpufarm.lab.virthost import host as virtual
+from gpufarm.lab.virthost.cards import parse
+from gpufarm.lab.virthost.guest import Guest
+from gpufarm.lab.virthost.machine import Machine as VirtualMachine
 from gpufarm.system import capture
 from gpufarm.system.capture import open_root
 from gpufarm.system.machine import Machine
@@ -32,6 +39,9 @@ from gpufarm.system.root import Folder
 FUNCTIONS = 300
 CAPTURES = 500
 REACH = {"facts": 0.030, "captures": 10.0}
+MOST_TIMES_ONE = 1.5
+"""What N hosts may take, in terms of one."""
+AT_ONCE = 2
 HEADER = 64
 SPACE = 4096
 
@@ -185,14 +195,60 @@ def rounds(folder: Path, repeat: int) -> dict[str, list[float]]:
     return found
 
 
+def over_ssh(folder: Path, count: int, repeat: int) -> dict[str, list[float]]:
+    """Plans of one host and of all of them; hosts are started for it and ended."""
+
+    def start(number: int) -> Guest:
+        wanted = VirtualMachine(name=f"host{number}", cards=(parse("gtx1080"),))
+        return virtual.up(folder, wanted, lambda text: print(text, file=sys.stderr))
+
+    folder.mkdir()
+    spec = folder / "cards.yaml"
+    spec.write_text('{version: 1, cards: [{address: "0000:01:00.0"}]}')
+    found: dict[str, list[float]] = {}
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            hosts = list(pool.map(start, range(count)))
+        for wanted in (hosts[:1], hosts) * repeat:
+            for each in hosts:
+                each.part()
+            for way in ("new", "kept"):
+                label = f"plan {len(wanted)} {way}"
+                found.setdefault(label, []).extend(timed(lambda at=wanted: plan(spec, at), 1))
+    finally:
+        virtual.down_all(folder)
+    return found
+
+
+def plan(spec: Path, hosts: list[Guest]) -> None:
+    names = [word for each in hosts for word in ("--ssh", each.name)]
+    words = ["host", "plan", "--spec", str(spec), "--ssh-config", str(hosts[0].config), *names]
+    subprocess.run(
+        [sys.executable, "-m", "gpufarm", *words, "-f", "json"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def show_ratios(found: dict[str, list[float]], count: int) -> None:
+    for way in ("new", "kept"):
+        one, every = (statistics.median(found[f"plan {number} {way}"]) for number in (1, count))
+        print(
+            f"{count} hosts, {way} connections: {every / one:.2f} times one "
+            f"(reach {MOST_TIMES_ONE}; the hosts are emulated by this machine's {os.cpu_count()} "
+            "cores)"
+        )
+
+
 def show(found: dict[str, list[float]]) -> None:
     print(
-        f"{'round':<10}{'runs':>6}{'median ms':>12}{'best ms':>10}{'worst ms':>10}{'reach ms':>10}"
+        f"{'round':<12}{'runs':>6}{'median ms':>12}{'best ms':>10}{'worst ms':>10}{'reach ms':>10}"
     )
     for name, taken in found.items():
         reach = f"{REACH[name] * 1000:.0f}" if name in REACH else ""
         print(
-            f"{name:<10}{len(taken):>6}{statistics.median(taken) * 1000:>12.1f}"
+            f"{name:<12}{len(taken):>6}{statistics.median(taken) * 1000:>12.1f}"
             f"{min(taken) * 1000:>10.1f}{max(taken) * 1000:>10.1f}{reach:>10}"
         )
     print(
@@ -203,13 +259,18 @@ def show(found: dict[str, list[float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=20, help="runs of each round (20)")
+    parser.add_argument("--hosts", type=int, default=0, help="virtual hosts to plan over SSH (0)")
     parser.add_argument("-o", "--output", type=Path, help="the JSON file")
     parsed = parser.parse_args()
     on = machine()
     print(", ".join(f"{key}: {value}" for key, value in on.items()))
     with tempfile.TemporaryDirectory(prefix="gpufarm-bench-") as folder:
         found = rounds(Path(folder), parsed.repeat)
+        if parsed.hosts > 1:
+            found |= over_ssh(Path(folder) / "lab", parsed.hosts, max(3, parsed.repeat // 4))
     show(found)
+    if parsed.hosts > 1:
+        show_ratios(found, parsed.hosts)
     if "lspci" not in found:
         print("lspci is not installed (package pciutils): not compared with it")
     output = parsed.output or Path(tempfile.gettempdir()) / "gpufarm-bench-host.json"

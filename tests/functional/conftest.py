@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from preparing import quick  # noqa: F401  (a fixture)
 from running_lab import RunningLab
 from virtual_hosts import virtual_host, virtual_hosts  # noqa: F401  (fixtures)
 

@@ -14,27 +14,30 @@ from typing import Any
 
 import psutil
 import pytest
-from virtual_hosts import Starter, VirtualHost, VirtualHosts
+from virtual_hosts import (
+    BOARD,
+    GTX,
+    GTX_TOO,
+    H100,
+    K4200,
+    NVME,
+    T4,
+    Starter,
+    VirtualHost,
+    VirtualHosts,
+)
 
 from gpufarm.lab.virthost import host, store
 from gpufarm.system import processes
 
 pytestmark = pytest.mark.virthost
 
-MIXED = (
-    "gtx1080",
-    "k4200,group=shared",
-    "10de:1eb8/030200/10de:12a2/16M:256Mp,flr,link=8",
-)
-GTX, K4200, T4 = "0000:01:00", "0000:0c:00", "0000:02:00"
-NVME = "0000:0b:00.0"
 KEYS = ("name", "iommu", "cards", "ssh_port", "pid", "healthy", "memory_mb", "age_seconds")
 
 
 @pytest.fixture
-def mixed(virtual_hosts: VirtualHosts) -> VirtualHost:
-    """A card of two functions, one in a shared group, and one of any ids."""
-    return virtual_hosts.reuse(*MIXED)
+def board(virtual_hosts: VirtualHosts) -> VirtualHost:
+    return virtual_hosts.board()
 
 
 def gpufarm(state: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -88,8 +91,8 @@ def belongs_to(folder: Path) -> list[int]:
     return found
 
 
-def test_the_host_sees_what_was_asked_for(mixed: VirtualHost) -> None:
-    found = functions(mixed)
+def test_the_host_sees_what_was_asked_for(board: VirtualHost) -> None:
+    found = functions(board)
     assert {address: found.get(address) for address in (f"{GTX}.0", f"{GTX}.1")} == {
         f"{GTX}.0": "0300 10de:1b80",
         f"{GTX}.1": "0403 10de:10f0",
@@ -98,82 +101,83 @@ def test_the_host_sees_what_was_asked_for(mixed: VirtualHost) -> None:
     assert found[f"{T4}.0"] == "0302 10de:1eb8"
     assert f"{T4}.1" not in found
     assert found[NVME] == "0108 1b36:0010"
-    assert mixed.slots == (GTX, K4200, T4)
+    assert board.slots == (GTX, GTX_TOO, H100, T4, K4200)
 
 
-def test_each_card_is_in_its_group(mixed: VirtualHost) -> None:
-    found = groups(mixed)
+def test_each_card_is_in_its_group(board: VirtualHost) -> None:
+    found = groups(board)
     assert {f"{GTX}.0", f"{GTX}.1"} in found
     assert {f"{T4}.0"} in found
     shared = next(group for group in found if NVME in group)
-    bridges = {address for address in shared if functions(mixed)[address].startswith("0604")}
+    bridges = {address for address in shared if functions(board)[address].startswith("0604")}
     assert shared - bridges == {NVME, f"{K4200}.0", f"{K4200}.1"}
 
 
-def test_every_bar_has_an_address(mixed: VirtualHost) -> None:
+def test_every_bar_has_an_address(board: VirtualHost) -> None:
     for address in (f"{GTX}.0", f"{GTX}.1", f"{K4200}.0", f"{K4200}.1", f"{T4}.0", NVME):
-        said = mixed.ssh(f"lspci -vs {address}").stdout
+        said = board.ssh(f"lspci -vs {address}").stdout
         assert "Memory at" in said, said
         assert "unassigned" not in said
         assert "disabled" not in said
 
 
-def test_drivers_behave_as_on_hardware(mixed: VirtualHost) -> None:
-    assert driver(mixed, f"{GTX}.1") == "snd_hda_intel"
-    assert driver(mixed, f"{GTX}.0") == ""  # nouveau has looked at it and left
-    assert driver(mixed, NVME) == "nvme"
-    said = mixed.ssh("lsmod; cat /sys/bus/pci/devices/*/boot_vga; ls /dev/nvme0n1").stdout
+def test_drivers_behave_as_on_hardware(board: VirtualHost) -> None:
+    assert driver(board, f"{GTX}.1") == "snd_hda_intel"
+    assert driver(board, f"{GTX}.0") == ""  # nouveau has looked at it and left
+    assert driver(board, NVME) == "nvme"
+    said = board.ssh("lsmod; cat /sys/bus/pci/devices/*/boot_vga; ls /dev/nvme0n1").stdout
     assert re.search(r"^nouveau ", said, re.MULTILINE)
     # The board has a VGA of its own, which is the one that the firmware uses.
-    assert mixed.ssh(f"cat /sys/bus/pci/devices/{GTX}.0/boot_vga").stdout == "0\n"
-    assert mixed.ssh("cat /sys/bus/pci/devices/0000:00:01.0/boot_vga").stdout == "1\n"
+    assert board.ssh(f"cat /sys/bus/pci/devices/{GTX}.0/boot_vga").stdout == "0\n"
+    assert board.ssh("cat /sys/bus/pci/devices/0000:00:01.0/boot_vga").stdout == "1\n"
 
 
-def test_links_and_resets_are_those_of_the_card(mixed: VirtualHost) -> None:
+def test_links_and_resets_are_those_of_the_card(board: VirtualHost) -> None:
     folder = "/sys/bus/pci/devices"
     read = f"cd {folder}; cat {T4}.0/current_link_width {T4}.0/max_link_width {T4}.0/reset_method"
-    assert mixed.ssh(read).stdout.splitlines() == ["8", "16", "flr bus"]
-    before = len(mixed.resets())
-    mixed.ssh(f"echo flr > {folder}/{T4}.0/reset_method; echo 1 > {folder}/{T4}.0/reset")
-    assert [line.split()[:2] for line in mixed.resets()[before:]] == [["own2.0", "FLR"]]
-    refused = mixed.ssh(f"echo 1 > {folder}/{GTX}.0/reset", check=False)
+    assert board.ssh(read).stdout.splitlines() == ["8", "16", "flr bus"]
+    before = len(board.resets())
+    board.ssh(f"echo flr > {folder}/{T4}.0/reset_method; echo 1 > {folder}/{T4}.0/reset")
+    assert [line.split()[:2] for line in board.resets()[before:]] == [["own4.0", "FLR"]]
+    board.ssh(f"echo default > {folder}/{T4}.0/reset_method")
+    refused = board.ssh(f"echo 1 > {folder}/{GTX}.0/reset", check=False)
     assert refused.returncode != 0
     assert "Inappropriate ioctl" in refused.stderr
 
 
-def test_a_card_can_be_given_to_vfio_and_back(mixed: VirtualHost) -> None:
+def test_a_card_can_be_given_to_vfio_and_back(board: VirtualHost) -> None:
     folder = f"/sys/bus/pci/devices/{T4}.0"
-    group = mixed.ssh(f"basename $(readlink {folder}/iommu_group)").stdout.strip()
-    mixed.ssh(
+    group = board.ssh(f"basename $(readlink {folder}/iommu_group)").stdout.strip()
+    board.ssh(
         f"modprobe vfio-pci; echo vfio-pci > {folder}/driver_override; "
         f"echo {T4}.0 > /sys/bus/pci/drivers_probe"
     )
-    assert driver(mixed, f"{T4}.0") == "vfio-pci"
-    mixed.ssh(f"test -c /dev/vfio/{group}")
-    mixed.ssh(f"echo {T4}.0 > {folder}/driver/unbind; echo > {folder}/driver_override")
-    mixed.ssh(f"test ! -e /dev/vfio/{group}; modprobe -r vfio-pci")
+    assert driver(board, f"{T4}.0") == "vfio-pci"
+    board.ssh(f"test -c /dev/vfio/{group}")
+    board.ssh(f"echo {T4}.0 > {folder}/driver/unbind; echo > {folder}/driver_override")
+    board.ssh(f"test ! -e /dev/vfio/{group}; modprobe -r vfio-pci")
 
 
-def test_a_reboot_goes_through_grub_and_changes_nothing_else(mixed: VirtualHost) -> None:
-    before = (functions(mixed), sorted(map(sorted, groups(mixed))))
-    resets = len(mixed.resets())
-    boot = mixed.ssh("cat /proc/sys/kernel/random/boot_id").stdout
-    mixed.ssh(
+def test_a_reboot_goes_through_grub_and_changes_nothing_else(board: VirtualHost) -> None:
+    before = (functions(board), sorted(map(sorted, groups(board))))
+    resets = len(board.resets())
+    boot = board.ssh("cat /proc/sys/kernel/random/boot_id").stdout
+    board.ssh(
         "mkdir -p /etc/default/grub.d; "
         """echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX iommu=pt"' > /etc/default/grub.d/x.cfg; """
         "update-grub; touch /root/mine"
     )
-    mixed.reboot()
-    assert mixed.ssh("cat /proc/sys/kernel/random/boot_id").stdout != boot
-    assert "iommu=pt" in mixed.ssh("cat /proc/cmdline").stdout.split()
-    assert (functions(mixed), sorted(map(sorted, groups(mixed)))) == before
-    assert len(mixed.resets()) > resets
-    assert mixed.ssh("ls /root/mine; hostname").stdout.split() == ["/root/mine", mixed.name]
-    mixed.ssh("rm /etc/default/grub.d/x.cfg /root/mine; update-grub")
+    board.reboot()
+    assert board.ssh("cat /proc/sys/kernel/random/boot_id").stdout != boot
+    assert "iommu=pt" in board.ssh("cat /proc/cmdline").stdout.split()
+    assert (functions(board), sorted(map(sorted, groups(board)))) == before
+    assert len(board.resets()) > resets
+    assert board.ssh("ls /root/mine; hostname").stdout.split() == ["/root/mine", board.name]
+    board.ssh("rm /etc/default/grub.d/x.cfg /root/mine; update-grub")
 
 
 def test_a_host_without_iommu(virtual_hosts: VirtualHosts) -> None:
-    found = virtual_hosts.reuse("gtx1080", iommu="none")
+    found = virtual_hosts.none()
     assert groups(found) == []
     address = f"{GTX}.0"
     found.ssh(
@@ -186,12 +190,11 @@ def test_a_host_without_iommu(virtual_hosts: VirtualHosts) -> None:
 
 
 def test_amd_and_cards_at_the_addresses_asked_for(virtual_hosts: VirtualHosts) -> None:
-    cards = ("k4200,address=84:00", "k4200,address=88:00")
-    found = virtual_hosts.reuse(*cards, iommu="amd")
+    found = virtual_hosts.amd()
     assert found.slots == ("0000:84:00", "0000:88:00")
     seen = functions(found)
-    for slot in found.slots:
-        assert (seen[f"{slot}.0"], seen[f"{slot}.1"]) == ("0300 10de:11b4", "0403 10de:0e0a")
+    for slot, gpu, audio in zip(found.slots, ("1b80", "11b4"), ("10f0", "0e0a"), strict=True):
+        assert (seen[f"{slot}.0"], seen[f"{slot}.1"]) == (f"0300 10de:{gpu}", f"0403 10de:{audio}")
         assert {f"{slot}.0", f"{slot}.1"} in groups(found)
     assert "AMD-Vi" in found.ssh("dmesg").stdout
     assert "AuthenticAMD" in found.ssh("cat /proc/cpuinfo").stdout
@@ -220,19 +223,19 @@ def test_two_at_once_and_one_down(virtual_hosts: VirtualHosts) -> None:
     virtual_hosts.down(two)
 
 
-def test_the_clock_is_right(mixed: VirtualHost) -> None:
-    assert abs(int(mixed.ssh("date +%s").stdout) - time.time()) < 60
+def test_the_clock_is_right(board: VirtualHost) -> None:
+    assert abs(int(board.ssh("date +%s").stdout) - time.time()) < 60
 
 
-def test_up_again(mixed: VirtualHost) -> None:
-    before = listed(mixed.state)[mixed.name]["pid"]
-    words = [word for card in MIXED for word in ("--card", card)]
-    done = gpufarm(mixed.state, "lab", "host", "up", mixed.name, *words, "-f", "json")
+def test_up_again(board: VirtualHost) -> None:
+    before = listed(board.state)[board.name]["pid"]
+    words = [word for card in BOARD for word in ("--card", card)]
+    done = gpufarm(board.state, "lab", "host", "up", board.name, *words, "-f", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pid"] == before
-    other = gpufarm(mixed.state, "lab", "host", "up", mixed.name, "--card", "h100")
+    other = gpufarm(board.state, "lab", "host", "up", board.name, "--card", "h100")
     assert other.returncode == 1
-    assert f"gpufarm lab host down {mixed.name}" in other.stderr
+    assert f"gpufarm lab host down {board.name}" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -244,23 +247,23 @@ def test_up_again(mixed: VirtualHost) -> None:
         (["echo", "a", "|", "tr", "a", "b"], 0, "b\n"),
     ],
 )
-def test_ssh(mixed: VirtualHost, words: list[str], status: int, output: str) -> None:
-    done = gpufarm(mixed.state, "lab", "host", "ssh", mixed.name, *words)
+def test_ssh(board: VirtualHost, words: list[str], status: int, output: str) -> None:
+    done = gpufarm(board.state, "lab", "host", "ssh", board.name, *words)
     assert (done.returncode, done.stdout) == (status, output), done.stderr
 
 
-def test_keys_are_private_and_the_hosts_own_is_pinned(mixed: VirtualHost, tmp_path: Path) -> None:
-    folder = mixed.state / store.FOLDER
+def test_keys_are_private_and_the_hosts_own_is_pinned(board: VirtualHost, tmp_path: Path) -> None:
+    folder = board.state / store.FOLDER
     assert stat.S_IMODE((folder / "id_ed25519").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    config = mixed.ssh_config.read_text()
+    config = board.ssh_config.read_text()
     assert "StrictHostKeyChecking yes" in config
-    known = (mixed.folder / "known_hosts").read_text()
+    known = (board.folder / "known_hosts").read_text()
     kind, key = known.split()[1:]
     wrong = tmp_path / "known_hosts"
     wrong.write_text(f"virtual-host {kind} {key[:-4]}{key[-4:][::-1].swapcase()}\n")
     done = subprocess.run(
-        ["ssh", "-F", str(mixed.ssh_config), "-o", f"UserKnownHostsFile={wrong}", mixed.dest, "id"],
+        ["ssh", "-F", str(board.ssh_config), "-o", f"UserKnownHostsFile={wrong}", board.dest, "id"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -268,11 +271,11 @@ def test_keys_are_private_and_the_hosts_own_is_pinned(mixed: VirtualHost, tmp_pa
     )
     assert done.returncode == 255
     assert "uid=0" not in done.stdout
-    assert mixed.ssh("ls -A /root/.ssh 2>/dev/null", check=False).stdout == ""
+    assert board.ssh("ls -A /root/.ssh 2>/dev/null", check=False).stdout == ""
 
 
-def test_it_listens_on_this_machine_only(mixed: VirtualHost) -> None:
-    run = store.running(mixed.folder)
+def test_it_listens_on_this_machine_only(board: VirtualHost) -> None:
+    run = store.running(board.folder)
     assert run is not None
     listening = [
         connection.laddr.ip
@@ -309,7 +312,7 @@ def test_a_host_whose_qemu_was_killed(virtual_host: Starter) -> None:
 
 
 def test_a_start_that_is_killed_leaves_nothing_running(
-    virtual_hosts: VirtualHosts, mixed: VirtualHost
+    virtual_hosts: VirtualHosts, board: VirtualHost
 ) -> None:
     folder = virtual_hosts.state / store.FOLDER / "killed"
     words = [sys.executable, "-m", "gpufarm", "lab", "host", "up", "killed", "--card", "h100"]

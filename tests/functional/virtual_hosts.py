@@ -9,15 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from gpufarm.lab.virthost import host, machine, store
+from gpufarm.lab.virthost import host, image, machine, store
 from gpufarm.lab.virthost.cards import parse
 from gpufarm.lab.virthost.guest import Guest
 from gpufarm.lab.virthost.machine import Iommu, Machine
 from gpufarm.lab.virthost.qmp import Qmp
 
 SSH_TIMEOUT = 300
-MOST_SHARED = 2
-"""Hosts that live on for later tests: each takes half a gigabyte, and two suit two cores."""
+MOST_SHARED = 3
+"""Hosts that live on for later tests, one of each IOMMU: each takes half a gigabyte."""
+
+BOARD = (
+    "gtx1080",
+    "gtx1080",
+    "h100",
+    "10de:1eb8/030200/10de:12a2/16M:256Mp,flr,link=8",
+    "k4200,group=shared",
+)
+"""The host of most tests: two equal cards of two functions, two with function-level reset, one of
+them on half its lanes, and one that shares its group with an NVMe disk."""
+GTX, GTX_TOO, H100, T4, K4200 = (
+    *("0000:01:00", "0000:02:00", "0000:03:00", "0000:04:00", "0000:0c:00"),
+)
+NVME = "0000:0b:00.0"
+AMD = ("gtx1080,address=84:00", "k4200,address=88:00")
+NONE = ("gtx1080",)
 
 
 @dataclass
@@ -119,6 +135,15 @@ class VirtualHosts:
         guest = host.up(self.state, wanted, lambda text: sys.stderr.write(f"{text}\n"))
         return VirtualHost(self.state, wanted, guest)
 
+    def board(self) -> VirtualHost:
+        return self.reuse(*BOARD)
+
+    def amd(self) -> VirtualHost:
+        return self.reuse(*AMD, iommu="amd")
+
+    def none(self) -> VirtualHost:
+        return self.reuse(*NONE, iommu="none")
+
     def reuse(self, *cards: str, iommu: Iommu = "intel") -> VirtualHost:
         """A host with these cards that other tests have used: leave it as you found it."""
         key = Machine(name="any", cards=tuple(map(parse, cards)), iommu=iommu)
@@ -133,10 +158,20 @@ class VirtualHosts:
     def down(self, found: VirtualHost) -> None:
         host.down(self.state, found.name)
 
+    def discard(self, found: VirtualHost) -> None:
+        """End a shared host that a test did not leave as it found it."""
+        self.shared = {key: each for key, each in self.shared.items() if each is not found}
+        self.down(found)
+
 
 @pytest.fixture(scope="session")
-def virtual_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualHosts]:
-    """`virtual_hosts.reuse("gtx1080")` is a host that tests share. The first builds the image."""
+def virtual_hosts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VirtualHosts]:
+    """`virtual_hosts.board()` is a host that tests share. The image's build is told of at once."""
+    terminal = request.config.pluginmanager.getplugin("capturemanager")
+    with terminal.global_and_fixture_disabled():
+        image.get(lambda text: sys.stderr.write(f"{text}\n"))
     found = VirtualHosts(tmp_path_factory.mktemp("virthosts"))
     yield found
     host.down_all(found.state)

@@ -28,10 +28,11 @@ DESTINATION = re.compile(r"(?!-)[^\s\x00-\x1f\x7f]{1,300}")
 
 
 def words(destination: str, config: Path | None, command: str, *, shared: bool = True) -> list[str]:
-    """The command line of ssh. Raises HostUnreachable for what cannot be a destination.
+    """The command line of ssh.
 
-    With `shared=False` it has a connection of its own, whatever ssh's configuration says of
-    sharing: one from before a reboot leads nowhere, and hangs.
+    Raises HostUnreachable for what cannot be a destination. With `shared=False` it has a connection
+    of its own, whatever ssh's configuration says of sharing: one from before a reboot leads
+    nowhere, and hangs.
     """
     return [
         *("ssh", "-T"),
