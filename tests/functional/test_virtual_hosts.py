@@ -350,6 +350,18 @@ def test_a_builder_that_is_killed_leaves_no_half_cache(tmp_path: Path) -> None:
     assert not list(cache.glob("image-*"))
 
 
+def test_a_mirror_that_has_nothing(tmp_path: Path) -> None:
+    nowhere = {
+        "XDG_CACHE_HOME": str(tmp_path),
+        "GPUFARM_DEBIAN_MIRROR": "http://127.0.0.1:1/debian",
+    }
+    done = gpufarm(tmp_path / "state", "lab", "host", "up", "x", **nowhere)
+    assert done.returncode == 1
+    assert "no packages from the Debian mirror http://127.0.0.1:1/debian" in done.stderr
+    assert "GPUFARM_DEBIAN_MIRROR=URL" in done.stderr
+    assert "Connection refused" in done.stderr
+
+
 def test_lab_reset_ends_virtual_hosts_too(tmp_path: Path) -> None:
     state = tmp_path / "state"
     done = gpufarm(state, "lab", "host", "up", "gone", "--card", "h100")

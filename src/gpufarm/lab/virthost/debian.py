@@ -1,12 +1,13 @@
 """Debian's packages: where this machine gets them from, and the commands that unpack them."""
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpufarm.lab.virthost import commands
-from gpufarm.model.errors import LabIncomplete
+from gpufarm.model.errors import CommandFailed, LabIncomplete
 
 MIRROR_VARIABLE = "GPUFARM_DEBIAN_MIRROR"
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky", "sid")
@@ -46,6 +47,18 @@ def find_mirror(uris: str) -> str | None:
     suites = "|".join(CODENAMES)
     found = re.search(rf"^'(\S+?)/dists/(?:{suites})/InRelease'", uris, re.MULTILINE)
     return found[1] if found else None
+
+
+@contextlib.contextmanager
+def packages_of(uri: str) -> Iterator[None]:
+    """LabIncomplete, with the last words of what failed, where they cannot be had from there."""
+    try:
+        yield
+    except CommandFailed as error:
+        raise LabIncomplete(
+            f"no packages from the Debian mirror {uri}: look at its last words, and name another "
+            f"one that has {HOST_SUITE} and {QEMU_SOURCE} with {MIRROR_VARIABLE}=URL; {error}"
+        ) from error
 
 
 def need_keys() -> None:

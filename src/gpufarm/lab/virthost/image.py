@@ -169,12 +169,14 @@ def _install(building: Building) -> str:
     rootfs.write_tar(early, contents, {})
     rootfs.write_tar(late, rootfs.files(private), rootfs.LINKS)
     hooks = rootfs.hooks(early, late)
-    command = debian.bootstrap(debian.mirror(), building.path("root"), rootfs.PACKAGES, hooks)
-    commands.run(
-        commands.as_root(command),
-        limit=PACKAGES_LIMIT,
-        environment={"TMPDIR": str(building.folder)},
-    )
+    uri = debian.mirror()
+    command = debian.bootstrap(uri, building.path("root"), rootfs.PACKAGES, hooks)
+    with debian.packages_of(uri):
+        commands.run(
+            commands.as_root(command),
+            limit=PACKAGES_LIMIT,
+            environment={"TMPDIR": str(building.folder)},
+        )
     for path in (early, late):
         path.unlink()
     return public

@@ -63,7 +63,8 @@ def make(note: Note) -> Tree:
         with building.stage("unpacking QEMU", 30):
             archive = building.path("qemu.tar")
             command = commands.as_root(debian.fetch_qemu(uri, archive))
-            commands.run(command, limit=LIMIT)
+            with debian.packages_of(uri):
+                commands.run(command, limit=LIMIT)
             unwanted = [f"--exclude={path}" for path in UNNEEDED]
             unpack = ("tar", "--extract", "--no-same-owner", "--file", str(archive))
             commands.run(
