@@ -140,11 +140,10 @@ def test_files_belong_to_root_and_the_key_to_root_only(tmp_path: Path) -> None:
 
 def test_the_first_boot_has_the_command_line_that_grub_will_give() -> None:
     text = rootfs.FILES["etc/default/grub"]
-    assert 'GRUB_CMDLINE_LINUX="console=ttyS0,115200 net.ifnames=0"' in text
+    words = "console=ttyS0,115200 net.ifnames=0 no_timer_check"
+    assert f'GRUB_CMDLINE_LINUX="{words}"' in text
     assert 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"' in text
-    assert (
-        f"root=UUID={rootfs.UUID} ro console=ttyS0,115200 net.ifnames=0 quiet"
-    ) == rootfs.KERNEL_ARGUMENTS
+    assert f"root=UUID={rootfs.UUID} ro {words} quiet" == rootfs.KERNEL_ARGUMENTS
 
 
 def test_hooks_quote_their_paths() -> None:
