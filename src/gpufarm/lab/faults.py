@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from gpufarm.model.errors import LabError
 from gpufarm.system import files
 
 Step = Literal[
@@ -39,11 +40,14 @@ def path(state: Path, host: str) -> Path:
 
 
 def read(state: Path, host: str) -> dict[str, Fault]:
-    """{step: fault} of that host."""
+    """{step: fault} of that host; LabError where its file says something else."""
+    where = path(state, host)
     try:
-        return msgspec.json.decode(path(state, host).read_bytes(), type=dict[str, Fault])
+        return msgspec.json.decode(where.read_bytes(), type=dict[str, Fault])
     except FileNotFoundError:
         return {}
+    except msgspec.MsgspecError as error:
+        raise LabError(f"{where}: no list of faults ({error}): remove it") from error
 
 
 def put(state: Path, host: str, step: Step, fault: Fault | None) -> None:

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 import platformdirs
@@ -17,9 +17,11 @@ from gpufarm.system.processes import ProcessId, alive
 Mode = Literal["single", "split"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 CLOUD = "gpufarm-lab"
+PRIVATE = 0o700
 STATE_VARIABLE = "GPUFARM_LAB_STATE"
 APIS = ("keystone", "placement", "glance", "neutron", "nova-api")
 BROKER_PORTS = ("rabbitmq", "rabbitmq-peers", "epmd")
+T = TypeVar("T")
 SERVICE_USERS = ("nova", "placement", "glance", "neutron")
 
 
@@ -40,8 +42,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
         return self.state.joinpath(*parts)
 
     def host(self, name: str) -> HostFile:
-        """The hardware of the simulated host `name`."""
-        return msgspec.json.decode(host_path(self.state, name).read_bytes(), type=HostFile)
+        """The hardware of the simulated host `name`; LabError where its file is not whole."""
+        return _decoded(host_path(self.state, name), HostFile)
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -72,31 +74,62 @@ def default_state() -> Path:
     return Path(named).absolute() if named else Path(platformdirs.user_state_dir("gpufarm")) / "lab"
 
 
+def private(folder: Path, fix: str = "name another folder, --state") -> Path:
+    """`folder`, made where it is not there; LabError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+    except OSError as error:
+        raise LabError(f"{folder}: cannot be made: {error.strerror}: {fix}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LabError(f"{folder}: cannot be written into: {fix}")
+    return folder
+
+
 def load(state: Path) -> Lab:
     """The lab of that folder, running or not; LabNotRunning where there never was one."""
     path = state / "lab.json"
     try:
         data = msgspec.json.decode(path.read_bytes())
-        return msgspec.convert({**data, "state": state}, Lab)
+        lab = msgspec.convert({**data, "state": state}, Lab)
     except FileNotFoundError:
         raise LabNotRunning(str(state)) from None
-    except (msgspec.MsgspecError, TypeError) as error:
+    except OSError as error:
         raise LabError(
-            f"{path}: not a lab's file ({error}): `gpufarm lab reset` starts clean"
+            f"{path}: cannot be read: {error.strerror}: name a folder, --state"
         ) from error
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+    missing = {*APIS, *(BROKER_PORTS if lab.mode == "split" else ())} - lab.ports.keys()
+    if missing:
+        raise _damaged(path, f"no port of {', '.join(sorted(missing))}")
+    return lab
+
+
+def _decoded(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise _damaged(path, error.strerror) from error
+    except msgspec.MsgspecError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, problem: str | None) -> LabError:
+    return LabError(f"{path}: not a lab's file ({problem}): `gpufarm lab reset` starts clean")
 
 
 def save(lab: Lab) -> None:
     # Without the folder, which may be moved.
     data = {"mode": lab.mode, "ports": lab.ports, "hosts": lab.hosts}
-    files.write(lab.path("lab.json"), msgspec.json.format(msgspec.json.encode(data), indent=1))
+    text = msgspec.json.format(msgspec.json.encode(data), indent=1)
+    files.write(lab.path("lab.json"), text, files.SECRET)
 
 
 def lab_secrets(state: Path) -> Secrets:
     """The passwords of the lab; made at the first call, random for each lab."""
     path = state / "secrets.json"
     if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+        return _decoded(path, Secrets)
     made = Secrets(
         admin=secrets.token_urlsafe(24),
         broker=secrets.token_urlsafe(24),
@@ -123,7 +156,7 @@ def supervisor(state: Path) -> ProcessId | None:
     try:
         data = (state / "run" / "supervisor.json").read_bytes()
         found = msgspec.json.decode(data, type=ProcessId)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
         return None
     return found if alive(found) else None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 
 from gpufarm.lab import config
-from gpufarm.lab.state import Lab, Secrets
+from gpufarm.lab.state import PRIVATE, Lab, Secrets
 from gpufarm.system import files
 
 # Raised whenever inside/databases.py writes something else.
@@ -124,9 +124,11 @@ def _own_nova_api(connection: sqlite3.Connection, lab: Lab, secrets: Secrets) ->
 
 def make_keys(lab: Lab) -> None:
     """Keystone's keys, where there are none: 0 is staged, 1 is in use."""
+    lab.path("keys").mkdir(exist_ok=True)
+    lab.path("keys").chmod(PRIVATE)
     for name in ("fernet", "credential"):
         repository = lab.path("keys", name)
-        repository.mkdir(parents=True, exist_ok=True, mode=0o700)
+        repository.mkdir(exist_ok=True, mode=PRIVATE)
         for number in ("0", "1"):
             if not (repository / number).exists():
                 key = base64.urlsafe_b64encode(os.urandom(32))

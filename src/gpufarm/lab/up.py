@@ -87,10 +87,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other commands from changing the same lab; LabBusy where one does already."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise LabError(f"{folder}: cannot be made: {error.strerror}") from error
+    state.private(folder)
     with files.lock(folder / MARK, wait=False) as held:
         if not held:
             raise LabBusy(f"{folder}: another command changes this lab: wait until it is done")
@@ -154,7 +151,7 @@ def down(folder: Path) -> bool:
 def reset(folder: Path) -> None:
     """End the lab and its virtual hosts, and remove what is theirs; files of others stay."""
     if not is_lab(folder):
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise LabError(f"{folder}: not the folder of a lab: nothing was removed")
         return
     with locked(folder):

@@ -1,11 +1,13 @@
 """The lab's files: what is kept, for whom it can be read, what a broken one says."""
 
+import os
 import re
 import stat
 from pathlib import Path
 
 import pytest
 
+from gpufarm.cli.shell import main
 from gpufarm.lab import config, faults, services, state, template
 from gpufarm.lab.state import Lab, Secrets
 from gpufarm.model.errors import LabError, LabNotRunning
@@ -39,11 +41,63 @@ def test_no_lab(tmp_path: Path) -> None:
         state.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"mode": "both"}', '{"ports": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"mode": "both"}', '{"ports": 1}'),
+        '{"mode": "single", "ports": {}, "hosts": []}',
+    ],
+)
 def test_a_broken_file_says_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "lab.json").write_text(text)
     with pytest.raises(LabError, match="lab reset"):
         state.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"admin": 1}'])
+def test_other_broken_files_are_named_too(tmp_path: Path, lab: Lab, text: str | None) -> None:
+    (tmp_path / "hosts").mkdir()
+    (tmp_path / "faults").mkdir()
+    if text is not None:
+        for path in ("hosts/a.json", "secrets.json", "faults/a.json"):
+            (tmp_path / path).write_text(text)
+        with pytest.raises(LabError, match=r"secrets.json: not a lab's file .*lab reset"):
+            state.lab_secrets(tmp_path)
+        with pytest.raises(LabError, match=r"faults/a.json: no list of faults .*: remove it"):
+            faults.read(tmp_path, "a")
+    with pytest.raises(LabError, match=r"hosts/a.json: not a lab's file .*lab reset"):
+        lab.host("a")
+
+
+@pytest.mark.parametrize(
+    "words", [("up",), ("status",), ("env",), ("reset",), ("fault", "list")], ids=" ".join
+)
+def test_a_state_folder_that_is_a_file_is_named(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    assert main(["lab", *words, "--state", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}")
+    assert "Errno" not in said
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write into any other folder
+    with pytest.raises(LabError, match=r"cannot be written into: name another folder, --state"):
+        state.private(tmp_path)
+
+
+def test_what_is_the_labs_is_for_the_owner_only(lab: Lab) -> None:
+    template.make_keys(lab)
+    state.save(lab)
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in lab.state.rglob("*")}
+    assert {mode for path, mode in found.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in found.items() if path.is_file()} == {0o600}
 
 
 def test_passwords_are_random_kept_and_for_the_owner_only(tmp_path: Path) -> None:

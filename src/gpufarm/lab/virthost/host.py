@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from gpufarm.lab.state import PRIVATE
 from gpufarm.lab.virthost import guest, image, machine, running, settling, store
 from gpufarm.lab.virthost.building import Note
 from gpufarm.lab.virthost.guest import Guest
@@ -50,7 +51,7 @@ def up(state: Path, wanted: Machine, note: Note) -> Guest:
         if store.running(where):
             return _same(state, wanted, note)
         _remove(where)
-        where.mkdir(mode=store.PRIVATE)
+        where.mkdir(mode=PRIVATE)
         return _start(state, wanted, found_image, note)
 
 

@@ -17,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from gpufarm.lab.state import PRIVATE
 from gpufarm.lab.virthost import qemu, store
 from gpufarm.lab.virthost.commands import WITH_CALLER
 from gpufarm.lab.virthost.pci import Function
@@ -68,7 +69,7 @@ def main() -> int:
     folder = Path.cwd()
     start = msgspec.json.decode((folder / "start.json").read_bytes(), type=Start)
     sockets = Path(qemu.SOCKETS)
-    sockets.mkdir(exist_ok=True, mode=store.PRIVATE)
+    sockets.mkdir(exist_ok=True, mode=PRIVATE)
     with (folder / CARDS_LOG).open("a", buffering=1) as log:
         for name, function in start.functions.items():
             server.serve(sockets / name, function, _logger(log, name))

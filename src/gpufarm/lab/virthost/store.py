@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from gpufarm.lab.state import private
 from gpufarm.lab.virthost.machine import Machine, check_name
 from gpufarm.model.errors import NoVirtualHost
 from gpufarm.system import files
 from gpufarm.system.processes import ProcessId, alive
 
 FOLDER = "virthosts"
-PRIVATE = 0o700
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,17 +37,13 @@ class Run(msgspec.Struct, frozen=True):
 
 def cache() -> Path:
     """The folder of QEMU and the image; made where it is not there."""
-    return _private(Path(platformdirs.user_cache_dir("gpufarm")) / "virtual-hosts")
+    folder = Path(platformdirs.user_cache_dir("gpufarm")) / "virtual-hosts"
+    return private(folder, fix="name another one by XDG_CACHE_HOME")
 
 
 def hosts_folder(state: Path) -> Path:
     """The folder of all hosts of a state folder; made where it is not there."""
-    return _private(state / FOLDER)
-
-
-def _private(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-    return folder
+    return private(state / FOLDER)
 
 
 def folder(state: Path, name: str) -> Path:
