@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 COLUMNS = ("action", "kind", "name", "changes", "reason")
 
 HOW_TO_RENDER = (
-    "Nova's settings cannot be read through the API: `gpufarm farm render {} --layout "
-    "plain|kolla|osa -o DIR` writes those that this farm needs"
+    "Nova's settings cannot be read through the API: `gpufarm host plan --farm {0} --inventory "
+    "FILE` compares those on hosts, `gpufarm farm render {0} --layout plain|kolla|osa -o DIR` "
+    "writes what this farm needs"
 )
 
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]

@@ -66,7 +66,6 @@ class Rehearse(Lister):
     where verify found something. The virtual host is ended in any case.
     """
 
-    auth_required = False
     examples = """
     # before hyper18 is touched
     gpufarm host capture --ssh root@hyper18 -o hyper18.json.gz

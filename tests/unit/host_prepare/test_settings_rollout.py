@@ -333,6 +333,12 @@ def test_nothing_of_nova_conf_is_told_but_the_name(compute: ModelHost) -> None:
     assert "secret" not in said
 
 
+def test_a_host_without_a_name_is_left_alone(compute: ModelHost) -> None:
+    compute.put("proc/sys/kernel/hostname", "\n")
+    with pytest.raises(HostNotChanged, match="no name"):
+        put(compute)
+
+
 def test_a_command_is_a_restart_or_not() -> None:
     assert restarted(restart(("a", "b"), "").words) == {"a", "b"}
     assert restarted(("systemctl", "restart")) == frozenset()

@@ -23,7 +23,9 @@ nova_host() {
     first && sub(/^host[ \t]*[=:][ \t]*/, "") { sub(/[ \t]+$/, ""); name = $0 }
     END { print name }
   ' "$@")
-  say "${found:-$(line_of "$root/proc/sys/kernel/hostname")}"
+  found=${found:-$(line_of "$root/proc/sys/kernel/hostname")}
+  [ -n "$found" ] || fail "this host has no name"
+  say "$found"
 }
 
 tell_services() {
@@ -45,7 +47,8 @@ tell_services() {
 services() {
   command -v systemctl >/dev/null || [ -n "$root" ] || fail "there is no systemd on this host"
   set --
-  say "host $(nova_host)"
+  name=$(nova_host) || exit 3
+  say "host $name"
   while IFS= read -r line; do
     case $line in
     "service "*) set -- "$@" "${line#service }.service" ;;
