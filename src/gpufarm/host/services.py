@@ -12,10 +12,12 @@ from gpufarm.host.apply import Applied
 from gpufarm.host.plan import feasible
 from gpufarm.host.rollout import TakenBack
 from gpufarm.host.target import Target
-from gpufarm.model.errors import HostUnequal, JournalInvalid, ServiceNotUp
+from gpufarm.model.errors import HostUnequal, ServiceNotUp
 from gpufarm.model.host_change import HostPlan, RunCommand, shown
 from gpufarm.model.services import Service, Services, restarted
 from gpufarm.system import journal
+from gpufarm.system.agent import Answer
+from gpufarm.system.journal import Entry
 
 SETTLE_SECONDS = 15.0
 """A nova-compute that cannot take its settings ends within seconds of its start."""
@@ -34,14 +36,15 @@ def look(
         *(f"service {name}" for name in services),
     ]
     answer = target.ask("services", "".join(f"{line}\n" for line in asked).encode())
-    return _parse(target.name, answer.lines, _due(target))
+    return _parse(target.name, answer.lines)
 
 
-def _parse(target: str, lines: Iterable[str], due: frozenset[str]) -> Services:
+def _parse(target: str, lines: Iterable[str]) -> Services:
     host, path = "", ""
     texts: dict[str, str] = {}
     there: list[str] = []
     services: list[Service] = []
+    noted: list[str] = []
     for line in lines:
         kind, _, rest = line.partition(" ")
         match kind, rest.split(" "):
@@ -57,16 +60,20 @@ def _parse(target: str, lines: Iterable[str], due: frozenset[str]) -> Services:
                 name = name.removesuffix(".service")
                 services.append(Service(name, active, sub, enabled.startswith("enabled"), run))
             case _:
-                raise JournalInvalid(target, line)
+                noted.append(line)
+    entries = journal.parse(target, Answer(tuple(noted), ())).entries
     return Services(
-        host=host, files=texts, paths=frozenset(there), services=tuple(services), due=due
+        host=host,
+        files=texts,
+        paths=frozenset(there),
+        services=tuple(services),
+        due=_due(entries[-1:]),
     )
 
 
-def _due(target: Target) -> frozenset[str]:
+def _due(last: tuple[Entry, ...]) -> frozenset[str]:
     """Services of the last apply that it did not come to restart."""
-    entries = journal.parse(target.name, target.ask("show")).entries
-    steps = entries[-1].steps if entries else ()
+    steps = [step for entry in last for step in entry.steps]
     return _restarted(step.name.split() for step in steps if step.state != "done")
 
 

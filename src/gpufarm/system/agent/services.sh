@@ -1,4 +1,4 @@
-# Which services there are, and what of ours says how they run. Of anybody else's configuration only
+# Which services there are, what of ours says how they run, and the journal. Of anybody else's configuration only
 # the name that Nova gives this host is told: the rest of it has passwords.
 
 tell_file() {
@@ -57,4 +57,5 @@ services() {
     esac
   done
   [ $# -eq 0 ] || tell_services "$@"
+  show
 }
