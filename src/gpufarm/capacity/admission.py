@@ -4,23 +4,23 @@ What is decided here: yes, or one sentence that names the cards (which, how many
 or, where cards are free, the host that lacks least and what it lacks.
 """
 
-from gpufarm.capacity import cards
-from gpufarm.capacity.aliases import ALIAS_SPEC, asked, card_name, classes
+from collections.abc import Mapping
+
+from gpufarm.capacity import cards, messages, quota
+from gpufarm.capacity.aliases import ALIAS_SPEC, asked, card_name, known
 from gpufarm.capacity.cards import Count
 from gpufarm.capacity.flavors import closest
-from gpufarm.capacity.obstacles import Obstacle, has_cards, obstacles
+from gpufarm.capacity.obstacle import Obstacle
+from gpufarm.capacity.obstacles import has_cards, obstacles, rules
 from gpufarm.capacity.rooms import Need, Room, need, rooms
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.farm import CARDS_MARK
 
-NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
-RATIOS = {"VCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
-
 
 def unjudged(snapshot: Snapshot, flavor: CloudFlavor) -> str | None:
     """Why it cannot be said beforehand whether a server of `flavor` starts; None where it can."""
-    unknown = sorted(set(asked(flavor)) - classes(snapshot.flavors).keys())
+    unknown = sorted(set(asked(flavor)) - known(snapshot).keys())
     if unknown:
         return (
             f"flavor {flavor.name}: no API shows which cards the alias {unknown[0]} asks for: "
@@ -34,22 +34,46 @@ def unjudged(snapshot: Snapshot, flavor: CloudFlavor) -> str | None:
     return None
 
 
-def refusal(snapshot: Snapshot, flavor: CloudFlavor, zone: str | None = None) -> str | None:
+def no_zone(snapshot: Snapshot, zone: str | None) -> str | None:
+    """Why Nova takes no server for `zone`; None where it does."""
+    zones = rules(snapshot).zones | {snapshot.scheduler.default_zone}
+    if zone is None or zone in zones:
+        return None
+    return f"there is no availability zone {zone}; there are: {', '.join(sorted(zones))}"
+
+
+def refusal(
+    snapshot: Snapshot,
+    flavor: CloudFlavor,
+    zone: str | None = None,
+    image: Mapping[str, str] | None = None,
+) -> str | None:
     """Why no server of `flavor` can start now; None where one can, or where nobody can tell.
 
-    A flavor without cards is left to Nova.
+    A flavor without cards is left to Nova. `image` are the image's properties.
     """
     if not asked(flavor) or unjudged(snapshot, flavor):
         return None
-    aliases = classes(snapshot.flavors)
-    wanted = need(flavor, aliases)
+    aliases = known(snapshot)
+    wanted = need(
+        flavor,
+        aliases,
+        image,
+        configured=snapshot.scheduler.aliases,
+        zone=zone,
+        project=snapshot.project,
+    )
     if wanted is None:
         return None
-    found = rooms(snapshot)
-    if any(not obstacles(room, wanted, zone) for room in found):
+    if problem := no_zone(snapshot, zone):
+        return problem
+    if over := quota.obstacles(snapshot.limits, wanted):
+        return "; ".join(messages.quota(each) for each in over)
+    found, by = rooms(snapshot), rules(snapshot)
+    if any(not obstacles(room, wanted, by) for room in found):
         return None
     with_cards = [room for room in found if has_cards(room, wanted)]
-    nearest = closest(with_cards, wanted, zone)
+    nearest = closest(with_cards, wanted, by)
     if nearest:
         return _host_lacks(*nearest, wanted, aliases)
     counts = cards.counts(snapshot)
@@ -74,23 +98,18 @@ def _cards_gone(title: tuple[str, str], number: int, by_host: dict[str, Count]) 
         )
     hosts = _several(sum(1 for count in by_host.values() if count.total), "host")
     fix = f"{_free_some(every)}, or add cards"
+    held = messages.states(every)
     if every.free:
         host, most = max(by_host.items(), key=lambda pair: pair[1].free)
         return (
             f"it needs {number} {card} cards ({resource_class}) of one host, and the most that is "
-            f"free on one is {most.free} ({host}); {_states(every)} of {every.total} on {hosts}: "
-            f"{fix}"
+            f"free on one is {most.free} ({host}); {held} of {every.total} on {hosts}: {fix}"
         )
     if every.used == every.total:
         taken = f"all {every.used} of {every.total} {card} cards ({resource_class}) are in use"
     else:
-        taken = f"no {card} card ({resource_class}) is free: {_states(every)} of {every.total}"
+        taken = f"no {card} card ({resource_class}) is free: {held} of {every.total}"
     return f"{taken} on {hosts}; it needs {number}: {fix}"
-
-
-def _states(count: Count) -> str:
-    parts = [(count.used, "in use"), (count.cordoned, "cordoned"), (count.leaked, "leaked")]
-    return ", ".join(f"{number} {state}" for number, state in parts if number)
 
 
 def _free_some(count: Count) -> str:
@@ -119,42 +138,8 @@ def _host_lacks(
         f"{room.cards.get(name, 0)} {card_name(name, aliases)} ({name})" for name in wanted.cards
     )
     subject = f"{free} free on {room.host}" if free else f"of the hosts {room.host} is nearest"
-    problems = "; ".join(_sentence(room, obstacle) for obstacle in blocking)
+    problems = "; ".join(messages.sentence(room, obstacle, aliases) for obstacle in blocking)
     return f"{subject}, but {problems}"
-
-
-def _sentence(room: Room, obstacle: Obstacle) -> str:
-    match obstacle.code:
-        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
-            return _too_little(room, obstacle)
-        case "AGGREGATE":
-            return (
-                f"no aggregate of the host has {obstacle.what}={obstacle.needed} (it has "
-                f"{obstacle.available or 'none'}): add {room.host} to the flavor's aggregate"
-            )
-        case "ZONE":
-            return (
-                f"the host is in availability zone {obstacle.available}, not {obstacle.needed}: "
-                "name another zone, or none"
-            )
-        case "HOST_DISABLED":
-            return (
-                "its nova-compute is disabled: "
-                f"`openstack compute service set --enable {room.host} nova-compute`"
-            )
-        case _:
-            return f"its nova-compute is {obstacle.available}: start it, or see its log"
-
-
-def _too_little(room: Room, obstacle: Obstacle) -> str:
-    name = NAMES[obstacle.what]
-    largest = room.largest.get(obstacle.what, 0)
-    if isinstance(obstacle.needed, int) and obstacle.needed > largest:
-        return f"the host has {largest} {name} in all and it needs {obstacle.needed}"
-    fix = f"delete servers on {room.host}"
-    if obstacle.what in RATIOS:
-        fix += f", or raise its {RATIOS[obstacle.what]}_allocation_ratio"
-    return f"the host has {obstacle.available} {name} left and it needs {obstacle.needed}: {fix}"
 
 
 def _several(number: int, noun: str) -> str:

@@ -7,9 +7,13 @@ class, and what a flavor with an unknown alias asks for cannot be said.
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.farm import CARDS_MARK
+
+if TYPE_CHECKING:
+    from gpufarm.capacity.snapshot import Snapshot
 
 ALIAS_SPEC = "pci_passthrough:alias"
 
@@ -26,6 +30,14 @@ def classes(flavors: Iterable[CloudFlavor]) -> dict[str, str]:
         )
         if equals and alias.strip() and resource_class.strip()
     }
+
+
+def known(snapshot: "Snapshot") -> dict[str, str]:
+    """{alias: resource class}, from the flavors, and from Nova's settings where they are shown."""
+    configured = {
+        name: alias.resource_class for name, alias in snapshot.scheduler.aliases.items()
+    }
+    return classes(snapshot.flavors) | configured
 
 
 def card_name(resource_class: str, aliases: dict[str, str]) -> str:

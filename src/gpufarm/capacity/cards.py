@@ -7,7 +7,7 @@ it reserved and nobody holds it, and *free* otherwise.
 
 import msgspec
 
-from gpufarm.capacity.aliases import card_name, classes
+from gpufarm.capacity.aliases import card_name, known
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import Provider
 
@@ -72,7 +72,7 @@ def counts(snapshot: Snapshot) -> dict[tuple[str, str], Count]:
 
 def cards(snapshot: Snapshot) -> tuple[CardRow, ...]:
     """One row a model and host, by model, then by host; without those that have no card left."""
-    aliases = classes(snapshot.flavors)
+    aliases = known(snapshot)
     rows = [
         CardRow(
             card_name(resource_class, aliases),

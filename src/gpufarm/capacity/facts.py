@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gpufarm.capacity import numa
 from gpufarm.capacity.cards import suspects
+from gpufarm.capacity.cells import cells
+from gpufarm.capacity.rooms import traits_of
+from gpufarm.capacity.scheduler import Scheduler
 from gpufarm.capacity.snapshot import Snapshot
-from gpufarm.cloud import catalog, compute, placement
+from gpufarm.cloud import catalog, compute, placement, quota
 from gpufarm.model.cloud import Provider
+from gpufarm.model.host import HostFile
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -24,19 +29,53 @@ if TYPE_CHECKING:
 SECOND_LOOK_SECONDS = 2.0
 
 
-def read(connection: "Connection", step: Callable[[str], None] = lambda _: None) -> Snapshot:
-    """One snapshot; `step` is told what is being read. Raises CloudError."""
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be read beside the cards: hosts without any, another project's quota, traits.
+
+    `scheduler` and `hardware` are what is known without asking the cloud.
+    """
+
+    every_host: bool = False
+    project: str | None = None
+    traits: frozenset[str] = frozenset()
+    scheduler: Scheduler = Scheduler()
+    hardware: tuple[HostFile, ...] = ()
+
+
+def read(
+    connection: "Connection",
+    step: Callable[[str], None] = lambda _: None,
+    question: Question | None = None,
+) -> Snapshot:
+    """One snapshot; `step` is told what is being read. Raises CloudError.
+
+    Without a `question` it is that of `capacity`: hosts with cards, the connection's project.
+    """
+    asked = question or Question()
+    hosts = catalog.compute_hosts(connection) if asked.every_host else ()
     step("resource providers and allocations")
-    providers = placement.providers(connection)
+    providers = placement.providers(
+        connection, hosts=[host.hypervisor_hostname for host in hosts]
+    )
     step("servers")
     servers = compute.server_ids(connection)
     step("hosts, flavors and aggregates")
+    project = asked.project or connection.current_project_id
+    flavors = catalog.flavors(connection)
     snapshot = Snapshot(
         providers=providers,
-        hosts=catalog.compute_hosts(connection),
-        flavors=catalog.flavors(connection),
+        hosts=hosts or catalog.compute_hosts(connection),
+        flavors=flavors,
         aggregates=catalog.aggregates(connection),
+        traits=placement.with_traits(connection, traits_of(flavors) | asked.traits),
+        project=project,
+        limits=quota.limits(connection, project) if project else (),
+        scheduler=asked.scheduler,
     )
+    if asked.hardware and any(numa.shape(flavor, {}) for flavor in flavors):
+        step("NUMA topologies of servers")
+        shares = compute.node_shares(connection)
+        snapshot = msgspec.structs.replace(snapshot, cells=cells(snapshot, asked.hardware, shares))
     doubtful = sorted(suspects(snapshot, servers))
     if not doubtful:
         return snapshot

@@ -2,19 +2,24 @@
 
 What is decided here: `can_start` is how many servers of one flavor would become ACTIVE if they were
 started one after another now and nothing else happened. Hosts do not share cards, CPUs, memory or
-disks with each other, so that it is the sum of what fits on each. What is not looked at stands in
-gpufarm.capacity.obstacles.
+disks with each other, so that it is the sum of what fits on each, as far as the project's quota
+lets them.
 """
 
 import msgspec
 
-from gpufarm.capacity.aliases import asked, classes
-from gpufarm.capacity.obstacles import LIMITS, Obstacle, has_cards, how_many, obstacles
+from gpufarm.capacity import quota
+from gpufarm.capacity.aliases import asked, known
+from gpufarm.capacity.obstacle import LIMITS, Obstacle
+from gpufarm.capacity.obstacles import Rules, every, has_cards, how_many, obstacles, rules
 from gpufarm.capacity.rooms import Need, Room, need, rooms, taken
 from gpufarm.capacity.snapshot import Snapshot
 
 UNKNOWN_ALIAS = "unknown alias"
 """Under limited_by where it cannot be said which cards a flavor's alias asks for."""
+
+UNKNOWN_NUMA = "numa unknown"
+"""Where a flavor asks for NUMA nodes and those of a host with room for it are not known."""
 
 
 class FlavorRow(msgspec.Struct, frozen=True):
@@ -27,54 +32,100 @@ class FlavorRow(msgspec.Struct, frozen=True):
 
 def flavors(snapshot: Snapshot) -> tuple[FlavorRow, ...]:
     """One row for each flavor with an alias, by name."""
-    aliases = classes(snapshot.flavors)
-    found = rooms(snapshot)
+    aliases = known(snapshot)
+    found, by = rooms(snapshot), rules(snapshot)
     rows = []
     for flavor in sorted(snapshot.flavors, key=lambda flavor: flavor.name):
         if not asked(flavor):
             continue
-        wanted = need(flavor, aliases)
+        wanted = need(
+            flavor,
+            aliases,
+            configured=snapshot.scheduler.aliases,
+            project=snapshot.project,
+        )
         if wanted is None:
             rows.append(FlavorRow(flavor.name, None, UNKNOWN_ALIAS))
         else:
-            number = sum(how_many(room, wanted) for room in found)
-            rows.append(FlavorRow(flavor.name, number, limited_by(found, wanted)))
+            rows.append(_row(flavor.name, snapshot, found, wanted, by))
     return tuple(rows)
 
 
-def limited_by(found: tuple[Room, ...], wanted: Need) -> str:
+def can_start(snapshot: Snapshot, found: tuple[Room, ...], wanted: Need, by: Rules) -> int | None:
+    """How many servers start on `found`; None where the NUMA nodes of one that fits are unknown."""
+    numbers = {room.host: how_many(room, wanted, by) for room in found}
+    number = sum(numbers.values())
+    allowed = quota.most(snapshot.limits, wanted)
+    if allowed == 0 or not number:
+        return 0
+    if any(numbers[room.host] and in_doubt(room, wanted, by) for room in found):
+        return None
+    return number if allowed is None else min(number, allowed)
+
+
+def in_doubt(room: Room, wanted: Need, by: Rules) -> bool:
+    """Whether `wanted` asks for NUMA nodes and nobody tells those of `room`."""
+    return any(not each.blocks and each.code == "NUMA" for each in every(room, wanted, by))
+
+
+def _row(
+    name: str, snapshot: Snapshot, found: tuple[Room, ...], wanted: Need, by: Rules
+) -> FlavorRow:
+    number = can_start(snapshot, found, wanted, by)
+    if number is None:
+        return FlavorRow(name, None, UNKNOWN_NUMA)
+    if number == quota.most(snapshot.limits, wanted):
+        fitting = sum(how_many(room, wanted, by) for room in found)
+        if number < fitting or not number:
+            return FlavorRow(name, number, LIMITS["QUOTA"])
+    return FlavorRow(name, number, limited_by(found, wanted, by))
+
+
+def limited_by(found: tuple[Room, ...], wanted: Need, by: Rules) -> str:
     """What keeps the next server off, once all that fit have started.
 
     As long as a host would have cards for it, that is what the host lacks; otherwise it is cards.
     """
-    full = [taken(room, wanted, how_many(room, wanted)) for room in found]
-    nearest = closest([room for room in full if has_cards(room, wanted)], wanted)
+    full = [taken(room, wanted, how_many(room, wanted, by)) for room in found]
+    nearest = closest([room for room in full if has_cards(room, wanted)], wanted, by)
     return LIMITS[nearest[1][0].code] if nearest else LIMITS["NO_FREE_CARD"]
 
 
 def closest(
-    candidates: list[Room], wanted: Need, zone: str | None = None
+    candidates: list[Room], wanted: Need, by: Rules
 ) -> tuple[Room, tuple[Obstacle, ...]] | None:
     """Of hosts on which nothing fits the one that lacks least, with its obstacles.
 
     A host that is up and in the right aggregate comes before one that is not, one that lacks one
     thing before one that lacks two, one that lacks little before one that lacks much.
     """
-    placed = ("AGGREGATE", "ZONE", "HOST_DOWN", "HOST_DISABLED")
+    placed = ("AGGREGATE", "ZONE", "PROJECT", "IMAGE", "TRAIT")
+    states = ("HOST_DOWN", "HOST_DISABLED")
 
     def distance(pair: tuple[Room, tuple[Obstacle, ...]]) -> tuple[bool, bool, int, float, str]:
         room, blocking = pair
         codes = [obstacle.code for obstacle in blocking]
         return (
-            any(code in placed[:2] for code in codes),
-            any(code in placed[2:] for code in codes),
+            any(code in placed for code in codes),
+            any(code in states for code in codes),
             len(codes),
             max(_shortfall(obstacle) for obstacle in blocking),
             room.host,
         )
 
-    pairs = [(room, obstacles(room, wanted, zone)) for room in candidates]
+    pairs = [(room, _once(obstacles(room, wanted, by))) for room in candidates]
     return min((pair for pair in pairs if pair[1]), key=distance, default=None)
+
+
+def _once(found: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:
+    """Where Placement and a filter refuse for one reason, it counts once: hosts' state first."""
+    seen: dict[tuple[str, str], Obstacle] = {}
+    for obstacle in found:
+        seen.setdefault((obstacle.code, obstacle.what), obstacle)
+    return tuple(sorted(seen.values(), key=lambda each: each.code not in _FIRST))
+
+
+_FIRST = ("HOST_DOWN", "HOST_DISABLED", "ZONE", "AGGREGATE")
 
 
 def _shortfall(obstacle: Obstacle) -> float:

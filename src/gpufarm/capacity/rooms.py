@@ -1,41 +1,70 @@
-"""What each host with cards has left, and what a server of a flavor takes.
+"""What each host has left, and what a server of a flavor takes.
 
-What is decided here: the amounts. Placement admits `amount` where used + amount is at most
-(total - reserved) * allocation_ratio, and amount is at most max_unit, which Nova sets to the total
-(placement/objects/allocation_candidate.py, nova/virt/libvirt/driver.py update_provider_tree).
+What is decided here: the amounts and the properties that are compared. Placement admits `amount`
+where used + amount is at most (total - reserved) * allocation_ratio, and amount is at most max_unit,
+which Nova sets to the total (placement/objects/allocation_candidate.py,
+nova/virt/libvirt/driver.py update_provider_tree).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from gpufarm.capacity import cards
+from gpufarm.capacity import cards, numa
 from gpufarm.capacity.aliases import asked
+from gpufarm.capacity.cards import Count
 from gpufarm.capacity.extra_specs import asked_of_aggregate
+from gpufarm.capacity.numa import Cell, Shape
+from gpufarm.capacity.scheduler import Alias
 from gpufarm.capacity.snapshot import Snapshot
-from gpufarm.model.cloud import CloudFlavor, Inventory
+from gpufarm.model.cloud import CloudFlavor, Inventory, Provider
 
 HostState = Literal["up", "down", "disabled", "gone"]
 
 DEFAULT_ZONE = "nova"
 """Of hosts in no zone, unless [DEFAULT]default_availability_zone says otherwise."""
 
+DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
+"""On the providers of nova-computes that are disabled; every request forbids it
+(nova/scheduler/request_filter.py, compute_status_filter)."""
+
+SOCKET_TRAIT = "COMPUTE_SOCKET_PCI_NUMA_AFFINITY"
+"""Required where cards are to be near by socket (nova/scheduler/utils.py)."""
+
 _RESOURCES = re.compile(r"^resources[A-Za-z0-9_-]*:(VCPU|PCPU|MEMORY_MB|DISK_GB)$")
+_TRAIT = re.compile(r"^trait:(.+)$")
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What one server takes: `cards` by resource class, `amounts` of its host."""
+    """What one server takes: `cards` by resource class, `amounts` of its host.
+
+    `required` and `forbidden` are traits of the host, `card_traits` those of each card by class.
+    """
 
     flavor: str
     cards: dict[str, int]
     amounts: dict[str, int]
     aggregate: dict[str, str]
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    card_traits: Mapping[str, frozenset[str]] = {}
+    shape: Shape | None = None
+    image: Mapping[str, str] = {}
+    properties: Mapping[str, str] = {}
+    vcpus: int = 0
+    memory_mb: int = 0
+    zone: str | None = None
+    project: str | None = None
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A host: `free` is what Placement would still hand out, `largest` the most to one server."""
+    """A host: `free` is what Placement would still hand out, `largest` the most to one server.
+
+    `traits` are those of it that were asked about, `cards` are free, `counts` are all.
+    `aggregates` are the properties of each aggregate it is in, zone left out.
+    """
 
     host: str
     state: HostState
@@ -44,25 +73,93 @@ class Room(msgspec.Struct, frozen=True):
     cards: dict[str, int]
     free: dict[str, int]
     largest: dict[str, int]
+    counts: Mapping[str, Count] = {}
+    traits: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
+    aggregates: tuple[Mapping[str, str], ...] = ()
+    cells: tuple[Cell, ...] = ()
+    servers: int = 0
+    root: str = ""
 
 
-def need(flavor: CloudFlavor, aliases: Mapping[str, str]) -> Need | None:
+def need(
+    flavor: CloudFlavor,
+    aliases: Mapping[str, str],
+    image: Mapping[str, str] | None = None,
+    configured: Mapping[str, Alias] | None = None,
+    zone: str | None = None,
+    project: str | None = None,
+) -> Need | None:
     """What a server of `flavor` takes; None where one of its aliases is not among `aliases`.
 
-    The image's properties, ephemeral and swap disks are not looked at, nor traits.
+    `image` are the image's properties, `configured` what Nova's settings say of the aliases.
     """
     wanted: dict[str, int] = {}
+    traits: dict[str, frozenset[str]] = {}
+    policy = "legacy"
     for alias, number in asked(flavor).items():
         if alias not in aliases:
             return None
         wanted[aliases[alias]] = wanted.get(aliases[alias], 0) + number
-    return Need(flavor.name, wanted, _amounts(flavor), asked_of_aggregate(flavor.properties))
+        if configured and alias in configured:
+            traits[aliases[alias]] = configured[alias].traits
+            policy = configured[alias].numa_policy
+    required, forbidden = _traits(flavor, image or {})
+    shape = numa.shape(flavor, dict(image or {}), policy)
+    if shape and shape.policy == "socket":
+        required |= {SOCKET_TRAIT}
+    return Need(
+        flavor=flavor.name,
+        cards=wanted,
+        amounts=_amounts(flavor),
+        aggregate=asked_of_aggregate(flavor.properties),
+        required=required,
+        forbidden=forbidden,
+        card_traits=traits,
+        shape=shape,
+        image=image or {},
+        properties=flavor.properties,
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        zone=zone,
+        project=project,
+    )
+
+
+def _traits(
+    flavor: CloudFlavor, image: Mapping[str, str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Of the host, from `trait:NAME` of the flavor and `trait:NAME` of the image, which only
+    requires (nova/scheduler/utils.py, ResourceRequest)."""
+    found = {
+        name[1]: value
+        for key, value in flavor.properties.items()
+        if (name := _TRAIT.match(key)) is not None
+    }
+    of_image = {
+        name[1]
+        for key, value in image.items()
+        if (name := _TRAIT.match(key)) is not None and value == "required"
+    }
+    required = {name for name, value in found.items() if value == "required"}
+    forbidden = {name for name, value in found.items() if value == "forbidden"}
+    return frozenset(required | of_image), frozenset(forbidden)
+
+
+def traits_of(flavors: Iterable[CloudFlavor]) -> frozenset[str]:
+    """Every trait that a server of one of `flavors` may be judged by."""
+    named = (_traits(flavor, {}) for flavor in flavors if asked(flavor))
+    return frozenset({DISABLED_TRAIT, SOCKET_TRAIT}).union(
+        *(required | forbidden for required, forbidden in named)
+    )
 
 
 def _amounts(flavor: CloudFlavor) -> dict[str, int]:
     properties = flavor.properties
     cpus = "PCPU" if properties.get("hw:cpu_policy") == "dedicated" else "VCPU"
-    amounts = {cpus: flavor.vcpus, "MEMORY_MB": flavor.memory_mb, "DISK_GB": flavor.disk_gb}
+    # nova/scheduler/utils.py, ResourceRequest.from_request_spec; the swap in whole GB.
+    disk = flavor.disk_gb + flavor.ephemeral_gb + -(-flavor.swap_mb // 1024)
+    amounts = {cpus: flavor.vcpus, "MEMORY_MB": flavor.memory_mb, "DISK_GB": disk}
     if cpus == "PCPU" and properties.get("hw:emulator_threads_policy") == "isolate":
         amounts[cpus] += 1
     given: dict[str, int] = {}
@@ -76,26 +173,38 @@ def _amounts(flavor: CloudFlavor) -> dict[str, int]:
 
 
 def rooms(snapshot: Snapshot) -> tuple[Room, ...]:
-    """One for each host with cards, by name."""
-    free_cards: dict[str, dict[str, int]] = {}
+    """One for each host of the snapshot, by name."""
+    counts: dict[str, dict[str, Count]] = {}
     for (resource_class, host), number in cards.counts(snapshot).items():
-        free_cards.setdefault(host, {})[resource_class] = number.free
+        counts.setdefault(host, {})[resource_class] = number
     roots = {provider.uuid: provider for provider in snapshot.providers}
-    found = []
-    for uuid, host in snapshot.host_names().items():
-        stock = roots[uuid].inventories
-        found.append(
-            Room(
-                host=host,
-                state=_state(snapshot, host),
-                zone=_zone(snapshot, host),
-                properties=_properties(snapshot, host),
-                cards=free_cards.get(host, {}),
-                free={name: left(inventory) for name, inventory in stock.items()},
-                largest={name: inventory.total for name, inventory in stock.items()},
-            )
-        )
+    found = [
+        _room(snapshot, roots[uuid], host, counts.get(host, {}))
+        for uuid, host in snapshot.host_names().items()
+    ]
     return tuple(sorted(found, key=lambda room: room.host))
+
+
+def _room(snapshot: Snapshot, root: Provider, host: str, counts: dict[str, Count]) -> Room:
+    stock = root.inventories
+    joined = [aggregate for aggregate in snapshot.aggregates if host in aggregate.hosts]
+    zones = [aggregate.zone for aggregate in joined if aggregate.zone]
+    return Room(
+        host=host,
+        state=_state(snapshot, host),
+        zone=zones[0] if zones else snapshot.scheduler.default_zone,
+        properties=_properties(snapshot, host),
+        cards={name: number.free for name, number in counts.items()},
+        free={name: left(inventory) for name, inventory in stock.items()},
+        largest={name: inventory.total for name, inventory in stock.items()},
+        counts=counts,
+        traits=frozenset(name for name, having in snapshot.traits.items() if root.uuid in having),
+        zones=frozenset(zones),
+        aggregates=tuple(aggregate.properties for aggregate in joined),
+        cells=snapshot.cells.get(host, ()),
+        servers=sum(service.servers for service in snapshot.hosts if service.name == host),
+        root=root.uuid,
+    )
 
 
 def left(inventory: Inventory) -> int:
@@ -114,6 +223,8 @@ def taken(room: Room, wanted: Need, times: int) -> Room:
         free={
             name: number - times * wanted.amounts.get(name, 0) for name, number in room.free.items()
         },
+        cells=numa.after(room.cells, wanted.shape, wanted.cards, times),
+        servers=room.servers + times,
     )
 
 
@@ -122,11 +233,6 @@ def _state(snapshot: Snapshot, host: str) -> HostState:
         if service.name == host:
             return "down" if not service.up else "up" if service.enabled else "disabled"
     return "gone"
-
-
-def _zone(snapshot: Snapshot, host: str) -> str:
-    zones = [found.zone for found in snapshot.aggregates if host in found.hosts and found.zone]
-    return zones[0] if zones else DEFAULT_ZONE
 
 
 def _properties(snapshot: Snapshot, host: str) -> dict[str, frozenset[str]]:

@@ -1,18 +1,32 @@
 """What capacity is decided on: one reading of Placement and Nova, as frozen values."""
 
+from collections.abc import Mapping
+
 import msgspec
 
-from gpufarm.model.cloud import CloudAggregate, CloudFlavor, ComputeHost, Provider
+from gpufarm.capacity.numa import Cell
+from gpufarm.capacity.scheduler import Scheduler
+from gpufarm.model.cloud import CloudAggregate, CloudFlavor, ComputeHost, Limit, Provider
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """`lost` are the consumers of allocations that are neither a server nor a migration."""
+    """`lost` are the consumers of allocations that are neither a server nor a migration.
+
+    `traits` holds, of the traits that were asked about, the uuids of the providers that have them;
+    `limits` are the quotas of `project`; `cells` are the NUMA nodes of the hosts whose hardware is
+    known.
+    """
 
     providers: tuple[Provider, ...] = ()
     hosts: tuple[ComputeHost, ...] = ()
     flavors: tuple[CloudFlavor, ...] = ()
     aggregates: tuple[CloudAggregate, ...] = ()
     lost: frozenset[str] = frozenset()
+    traits: Mapping[str, frozenset[str]] = {}
+    project: str | None = None
+    limits: tuple[Limit, ...] = ()
+    scheduler: Scheduler = Scheduler()
+    cells: Mapping[str, tuple[Cell, ...]] = {}
 
     def host_names(self) -> dict[str, str]:
         """{uuid of a root provider: name of its nova-compute}.

@@ -56,18 +56,20 @@ def compute_hosts(connection: "Connection") -> tuple[ComputeHost, ...]:
     with faults("reading compute hosts"):
         services = get(connection.compute, "/os-services?binary=nova-compute")["services"]
         found = list(pages(adapter, "/os-hypervisors/detail", "hypervisors"))
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[tuple[str, int]]] = {}
     for each in found:
-        names.setdefault(each["service"]["host"], []).append(each["hypervisor_hostname"])
+        named = (each["hypervisor_hostname"], each.get("running_vms") or 0)
+        names.setdefault(each["service"]["host"], []).append(named)
     return tuple(
         ComputeHost(
             name=service["host"],
             hypervisor_hostname=hypervisor,
             up=service.get("state") == "up",
             enabled=service.get("status") == "enabled",
+            servers=servers,
         )
         for service in services
-        for hypervisor in names.get(service["host"], [service["host"]])
+        for hypervisor, servers in names.get(service["host"], [(service["host"], 0)])
     )
 
 
@@ -107,6 +109,9 @@ def _flavor(found: Any) -> CloudFlavor:
         disk_gb=found["disk"],
         public=found["os-flavor-access:is_public"],
         properties=found.get("extra_specs", {}),
+        ephemeral_gb=found.get("OS-FLV-EXT-DATA:ephemeral", 0),
+        # Nova gives an empty string for none before 2.75.
+        swap_mb=int(found.get("swap") or 0),
     )
 
 
@@ -120,6 +125,7 @@ def _aggregate(found: Any) -> CloudAggregate:
         zone=found["availability_zone"],
         hosts=frozenset(found["hosts"]),
         properties=properties,
+        uuid=found.get("uuid", ""),
     )
 
 

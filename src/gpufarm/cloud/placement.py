@@ -5,13 +5,14 @@ trait COMPUTE_MANAGED_PCI_DEVICE (nova/compute/pci_placement_translator.py); tho
 are read, nothing else.
 """
 
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import call, get, get_each
-from gpufarm.model.cloud import Inventory, Provider
+from gpufarm.cloud.rest import call, get, get_each, raise_for
+from gpufarm.model.cloud import Candidates, Inventory, Provider
 from gpufarm.model.errors import CloudConflict, NotInCloud
 
 if TYPE_CHECKING:
@@ -27,20 +28,26 @@ Amounts = dict[str, dict[str, int]]
 """{consumer: {resource class: amount}}"""
 
 
-def providers(connection: "Connection", root: str | None = None) -> tuple[Provider, ...]:
+def providers(
+    connection: "Connection", root: str | None = None, hosts: Iterable[str] = ()
+) -> tuple[Provider, ...]:
     """Every PCI provider of Nova and the root above it, by name; only below `root` if given.
+
+    `hosts` names further roots, with or without cards.
 
     One call for each provider, and a second one only for those of which something may be in use.
     A provider that goes away meanwhile is left out. Raises CloudError.
     """
-    adapter = connection.placement
+    adapter, named = connection.placement, frozenset(hosts)
     with faults("reading resource providers"):
         within = f"in_tree={root}" if root else ""
         cards = get(adapter, f"/resource_providers?required={PCI_TRAIT}&{within}")
         cards = cards["resource_providers"]
         roots = {card["root_provider_uuid"] for card in cards}
-        everything = get(adapter, f"/resource_providers?{within}") if roots else {}
+        wanted = roots or named
+        everything = get(adapter, f"/resource_providers?{within}") if wanted else {}
         everything = everything.get("resource_providers", [])
+        roots |= {found["uuid"] for found in everything if found["name"] in named}
         listed = [*cards, *(found for found in everything if found["uuid"] in roots)]
         documents = get_each(adapter, [_path(found) + "/inventories" for found in listed])
         found = [
@@ -70,14 +77,47 @@ def one_time_use(connection: "Connection") -> frozenset[str]:
 
     None of them where Placement is too old to know the trait. Raises CloudError.
     """
-    with faults("reading resource providers"):
-        from openstack.exceptions import raise_from_response
+    return with_traits(connection, [ONE_TIME_USE_TRAIT])[ONE_TIME_USE_TRAIT]
 
-        response = connection.placement.get(f"/resource_providers?required={ONE_TIME_USE_TRAIT}")
-        if response.status_code == HTTPStatus.BAD_REQUEST:
-            return frozenset()
-        raise_from_response(response)
-        return frozenset(found["uuid"] for found in response.json()["resource_providers"])
+
+def with_traits(connection: "Connection", traits: Iterable[str]) -> dict[str, frozenset[str]]:
+    """{trait: uuids of the providers that have it}, one call a trait.
+
+    A trait that Placement does not know (HTTP 400) nobody has.
+    """
+    found = {}
+    with faults("reading traits"):
+        for trait in sorted(set(traits)):
+            answer = connection.placement.get(f"/resource_providers?required={quote(trait)}")
+            if answer.status_code == HTTPStatus.BAD_REQUEST:
+                found[trait] = frozenset[str]()
+            else:
+                raise_for(answer)
+                listed = answer.json()["resource_providers"]
+                found[trait] = frozenset(each["uuid"] for each in listed)
+    return found
+
+
+def candidates(
+    connection: "Connection", queries: Iterable[Sequence[tuple[str, str]]]
+) -> Candidates:
+    """What Placement answers to all of `queries` together.
+
+    A request that it cannot take, of a class or trait that it does not know (HTTP 400), has none.
+    """
+    roots: set[str] = set()
+    ways = 0
+    with faults("reading allocation candidates"):
+        for query in queries:
+            answer = connection.placement.get(f"/allocation_candidates?{urlencode(query)}")
+            if answer.status_code == HTTPStatus.BAD_REQUEST:
+                continue
+            raise_for(answer)
+            document = answer.json()
+            ways += len(document["allocation_requests"])
+            summaries = document["provider_summaries"].values()
+            roots.update(summary["root_provider_uuid"] for summary in summaries)
+    return Candidates(roots=frozenset(roots), ways=ways)
 
 
 def held_by(connection: "Connection", consumers: list[str]) -> dict[str, dict[str, dict[str, int]]]:

@@ -54,19 +54,22 @@ def pages(
 
 def call(adapter: Any, doing: str, method: str, path: str, **arguments: Any) -> Any:
     """The document that is answered; {} where there is none. Raises CloudError."""
-    from openstack.exceptions import raise_from_response
-
     with faults(doing):
         response = adapter.request(path, method, **arguments)
         if response.status_code == HTTPStatus.GONE:
             # What Glance says to the one of two uploads that comes later (api/v2/image_data.py).
             raise CloudConflict(f"{doing}: another upload of the same image was faster (HTTP 410)")
-        raise_from_response(response)
+        raise_for(response)
         return response.json() if response.content else {}
 
 
-def _document(response: Any) -> Any:
+def raise_for(response: Any) -> None:
+    """openstacksdk's exception where `response` is an error."""
     from openstack.exceptions import raise_from_response
 
     raise_from_response(response)
+
+
+def _document(response: Any) -> Any:
+    raise_for(response)
     return response.json()

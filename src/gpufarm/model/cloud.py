@@ -15,16 +15,22 @@ class CloudFlavor(Value, frozen=True):
     disk_gb: int
     public: bool
     properties: dict[str, str]
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
 
 
 class CloudAggregate(Value, frozen=True):
-    """`properties` without availability_zone, which Nova keeps among them and `zone` holds."""
+    """`properties` without availability_zone, which Nova keeps among them and `zone` holds.
+
+    Under `uuid` it is an aggregate of Placement too.
+    """
 
     id: int
     name: str
     zone: str | None
     hosts: frozenset[str]
     properties: dict[str, str]
+    uuid: str = ""
 
 
 class CloudImage(Value, frozen=True):
@@ -46,6 +52,7 @@ class ComputeHost(Value, frozen=True):
     hypervisor_hostname: str
     up: bool
     enabled: bool
+    servers: int = 0
 
 
 class Inventory(Value, frozen=True):
@@ -67,3 +74,26 @@ class Provider(Value, frozen=True):
     inventories: dict[str, Inventory]
     allocations: dict[str, dict[str, int]]
     """consumer uuid: {resource class: amount}"""
+
+
+class Limit(Value, frozen=True):
+    """A project's quota of one thing, in Nova's words (`instances`, `cores`, `ram`); -1 is none."""
+
+    name: str
+    limit: int
+    used: int
+
+
+class Candidates(Value, frozen=True):
+    """What Placement answers to one request: on which root providers, in how many ways."""
+
+    roots: frozenset[str]
+    ways: int
+
+
+class NodeShare(Value, frozen=True):
+    """What one server has of the NUMA node `node` of its host."""
+
+    node: int
+    cpus: int
+    memory_mb: int

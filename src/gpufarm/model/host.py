@@ -122,3 +122,15 @@ def expand(hosts: Iterable[tuple[str, HostFile]]) -> tuple[HostFile, ...]:
                 raise HostImpossible(file, name, ("another host file gives the same name",))
             expanded[name] = msgspec.structs.replace(host, name=name, count=1)
     return tuple(expanded.values())
+
+
+def node_shares(host: HostFile) -> tuple[tuple[int, int], ...]:
+    """CPUs and MB of memory of each NUMA node; the first ones get what is over."""
+    nodes = host.numa_nodes
+    return tuple(
+        (
+            host.vcpus // nodes + (node < host.vcpus % nodes),
+            host.memory_mb // nodes + (node < host.memory_mb % nodes),
+        )
+        for node in range(nodes)
+    )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gpufarm.capacity.aliases import classes
 from gpufarm.capacity.flavors import flavors
-from gpufarm.capacity.obstacles import LIMITS, how_many, obstacles
+from gpufarm.capacity.obstacle import LIMITS
+from gpufarm.capacity.obstacles import how_many, obstacles, rules
 from gpufarm.capacity.rooms import left, need, rooms, taken
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import Inventory
@@ -84,7 +85,7 @@ def started_by_hand(reading: Snapshot) -> int:
     assert asked is not None
     now, started = list(rooms(reading)), 0
     while True:
-        place = next((at for at, room in enumerate(now) if not obstacles(room, asked)), None)
+        place = next((at for at, room in enumerate(now) if not obstacles(room, asked, rules(reading))), None)
         if place is None:
             return started
         now[place] = taken(now[place], asked, 1)
@@ -111,7 +112,7 @@ def test_cards_are_the_limit_once_none_is_left(facts: dict[str, Any]) -> None:
     reading = snapshot(facts)
     asked = need(reading.flavors[0], classes(reading.flavors))
     assert asked is not None
-    full = [taken(room, asked, how_many(room, asked)) for room in rooms(reading)]
+    full = [taken(room, asked, how_many(room, asked, rules(reading))) for room in rooms(reading)]
     enough = any(
         all(room.cards.get(name, 0) >= number for name, number in asked.cards.items())
         for room in full

@@ -20,7 +20,7 @@ from oslo_serialization import jsonutils
 
 from gpufarm.lab import faults, state
 from gpufarm.lab.identity import compute_id
-from gpufarm.model.host import HostFile, HostFunction
+from gpufarm.model.host import HostFile, HostFunction, node_shares
 from gpufarm.model.pci import device_type
 from gpufarm.system import files
 
@@ -169,11 +169,9 @@ def _reported(function: HostFunction) -> dict[str, Any]:
 
 
 def _numa_topology(host: HostFile) -> Any:
-    """CPUs and memory shared out to the host's NUMA nodes; the first ones get what is over."""
+    """CPUs and memory shared out to the host's NUMA nodes."""
     cells, first = [], 0
-    for node in range(host.numa_nodes):
-        cpus = host.vcpus // host.numa_nodes + (node < host.vcpus % host.numa_nodes)
-        memory = host.memory_mb // host.numa_nodes + (node < host.memory_mb % host.numa_nodes)
+    for node, (cpus, memory) in enumerate(node_shares(host)):
         ids = set(range(first, first + cpus))
         first += cpus
         cells.append(

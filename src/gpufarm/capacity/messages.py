@@ -1,0 +1,106 @@
+"""Obstacles in words: what is wrong with the host, and what to do."""
+
+from gpufarm.capacity.aliases import card_name
+from gpufarm.capacity.cards import Count
+from gpufarm.capacity.obstacle import UNKNOWN, Obstacle
+from gpufarm.capacity.rooms import Room
+
+NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
+RATIOS = {"VCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
+QUOTAS = {"instances": "servers", "cores": "cores", "ram": "MB of memory"}
+
+
+def sentence(room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> str:
+    """What keeps the server off `room`, and the way out."""
+    match obstacle.code:
+        case "NO_FREE_CARD" | "CORDONED" | "CARD_LEAKED":
+            return _cards(room, obstacle, aliases)
+        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
+            return _too_little(room, obstacle)
+        case "AGGREGATE" | "PROJECT" | "IMAGE":
+            return _aggregate(room, obstacle)
+        case "ZONE":
+            return (
+                f"the host is in availability zone {obstacle.available}, not {obstacle.needed}: "
+                "name another zone, or none"
+            )
+        case "HOST_DISABLED":
+            return (
+                "its nova-compute is disabled: "
+                f"`openstack compute service set --enable {room.host} nova-compute`"
+            )
+        case "HOST_DOWN":
+            return f"its nova-compute is {obstacle.available}: start it, or see its log"
+        case "TRAIT":
+            return f"its trait {obstacle.what} is {obstacle.needed} and {obstacle.available}"
+        case "NUMA":
+            return _numa(obstacle)
+        case "TOO_MANY_SERVERS":
+            return f"it has {room.servers} servers, the most that {obstacle.source} lets on a host"
+        case _:
+            return f"{obstacle.what}: {obstacle.needed} asked for, {obstacle.available} there"
+
+
+def quota(obstacle: Obstacle) -> str:
+    """What of the project's quota is used up."""
+    what = QUOTAS.get(obstacle.what, obstacle.what)
+    return (
+        f"the project's quota of {what} has {obstacle.available} left and {obstacle.needed} are "
+        "needed: delete servers of the project, or raise the quota"
+    )
+
+
+def states(count: Count) -> str:
+    """`2 in use, 1 cordoned`."""
+    parts = [(count.used, "in use"), (count.cordoned, "cordoned"), (count.leaked, "leaked")]
+    return ", ".join(f"{number} {state}" for number, state in parts if number)
+
+
+def _cards(room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> str:
+    name = card_name(obstacle.what, aliases)
+    count = room.counts.get(obstacle.what, Count())
+    if not count.total:
+        return f"it has no {name} card ({obstacle.what})"
+    held = f" ({states(count)})" if states(count) else ""
+    return f"{obstacle.available} of {count.total} {name} cards free, {obstacle.needed} needed{held}"
+
+
+def _too_little(room: Room, obstacle: Obstacle) -> str:
+    name = NAMES[obstacle.what]
+    largest = room.largest.get(obstacle.what, 0)
+    if isinstance(obstacle.needed, int) and obstacle.needed > largest:
+        return f"the host has {largest} {name} in all and it needs {obstacle.needed}"
+    fix = f"delete servers on {room.host}"
+    if obstacle.what in RATIOS:
+        fix += f", or raise its {RATIOS[obstacle.what]}_allocation_ratio"
+    return f"the host has {obstacle.available} {name} left and it needs {obstacle.needed}: {fix}"
+
+
+def _aggregate(room: Room, obstacle: Obstacle) -> str:
+    if obstacle.available == UNKNOWN:
+        return f"whether it takes {obstacle.what}={obstacle.needed} no API tells"
+    if obstacle.code == "PROJECT":
+        return (
+            f"it is kept for other projects ({obstacle.what} of its aggregates: "
+            f"{obstacle.available})"
+        )
+    if obstacle.code == "IMAGE":
+        return (
+            f"an aggregate of the host takes images of {obstacle.what}={obstacle.available} only, "
+            f"not {obstacle.needed}"
+        )
+    if obstacle.what.startswith("trait:"):
+        return f"an aggregate of the host is closed to flavors without {obstacle.what}=required"
+    return (
+        f"no aggregate of the host has {obstacle.what}={obstacle.needed} (it has "
+        f"{obstacle.available or 'none'}): add {room.host} to the flavor's aggregate"
+    )
+
+
+def _numa(obstacle: Obstacle) -> str:
+    if obstacle.available == UNKNOWN:
+        return (
+            f"it needs {obstacle.needed}; no API shows the host's NUMA nodes, so that only "
+            "the scheduler can say whether it fits"
+        )
+    return f"no NUMA nodes of the host fit {obstacle.needed} (left: {obstacle.available})"

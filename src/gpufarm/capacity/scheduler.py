@@ -1,0 +1,119 @@
+"""What the settings of Nova's scheduler and API say, where somebody shows them.
+
+What is decided here: which options matter for where a server may start, their defaults, and what is
+assumed where no settings can be read: no API gives them. The names are those of nova/conf/
+{scheduler,availability_zone,pci,workarounds}.py, releases 29 to 34.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from gpufarm.model.release import DEFAULT_FILTERS
+from gpufarm.model.settings import Options, Settings
+
+ASSUMED = "assumed"
+"""Where the settings are from when nobody shows any."""
+
+FARM_FILTERS = (
+    *DEFAULT_FILTERS,
+    "PciPassthroughFilter",
+    "NUMATopologyFilter",
+    "AggregateInstanceExtraSpecsFilter",
+)
+"""What `gpufarm farm` configures, and so what is assumed of a cloud that shows no settings."""
+
+MAX_SERVERS = 50
+MAX_CANDIDATES = 1000
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """One of [pci]alias: the resource class and traits it asks Placement for."""
+
+    resource_class: str
+    traits: frozenset[str] = frozenset()
+    numa_policy: str = "legacy"
+
+
+class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
+    """`source` says where the settings were read, for the user; `filters` are in Nova's order."""
+
+    source: str = ASSUMED
+    filters: tuple[str, ...] = FARM_FILTERS
+    aliases: dict[str, Alias] = {}
+    isolated_aggregates: bool = False
+    tenant_aggregates: bool = False
+    tenant_aggregates_required: bool = False
+    default_zone: str = "nova"
+    schedule_zone: str | None = None
+    max_servers: int = MAX_SERVERS
+    max_candidates: int = MAX_CANDIDATES
+    vcpu_for_pcpu: bool = True
+    """Whether pinned CPUs are asked for as VCPU too (disable_fallback_pcpu_query turns it off)."""
+
+
+def from_settings(settings: Settings, source: str) -> Scheduler:
+    """The scheduler that runs with `settings`; what they do not say is Nova's default."""
+    filters = settings.sections.get("filter_scheduler", {})
+    scheduler = settings.sections.get("scheduler", {})
+    default = settings.sections.get("DEFAULT", {})
+    named = ",".join(filters.get("enabled_filters", DEFAULT_FILTERS))
+    return Scheduler(
+        source=source,
+        filters=tuple(name.strip() for name in named.split(",") if name.strip()),
+        aliases=_aliases(settings.sections.get("pci", {})),
+        isolated_aggregates=_true(scheduler, "enable_isolated_aggregate_filtering"),
+        tenant_aggregates=_true(scheduler, "limit_tenants_to_placement_aggregate"),
+        tenant_aggregates_required=_true(scheduler, "placement_aggregate_required_for_tenants"),
+        default_zone=_last(default, "default_availability_zone") or "nova",
+        schedule_zone=_last(default, "default_schedule_zone"),
+        max_servers=_number(filters, "max_instances_per_host", MAX_SERVERS),
+        max_candidates=_number(scheduler, "max_placement_results", MAX_CANDIDATES),
+        vcpu_for_pcpu=not _true(
+            settings.sections.get("workarounds", {}), "disable_fallback_pcpu_query"
+        ),
+    )
+
+
+def _aliases(options: Options) -> dict[str, Alias]:
+    """As nova/pci/request.py reads them; what is no alias in JSON is left out: Nova says why."""
+    found = {}
+    for text in options.get("alias", ()):
+        try:
+            alias = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(alias, dict) and isinstance(alias.get("name"), str):
+            found[alias["name"]] = _alias(alias)
+    return found
+
+
+def _alias(alias: dict[str, Any]) -> Alias:
+    """A class given without CUSTOM_ gets it; without one it is made of the ids
+    (nova/compute/pci_placement_translator.py, get_resource_class)."""
+    name = re.sub(r"[^A-Z0-9]+", "_", str(alias.get("resource_class") or "").upper())
+    if not name:
+        name = f"PCI_{alias.get('vendor_id')}_{alias.get('product_id')}".upper()
+    traits = (trait.strip().upper() for trait in str(alias.get("traits") or "").split(","))
+    return Alias(
+        resource_class="CUSTOM_" + name.removeprefix("CUSTOM_"),
+        traits=frozenset(trait for trait in traits if trait),
+        numa_policy=str(alias.get("numa_policy") or "legacy"),
+    )
+
+
+def _last(options: Options, name: str) -> str | None:
+    """oslo.config takes the last of several values."""
+    values = options.get(name, ())
+    return values[-1] if values else None
+
+
+def _true(options: Options, name: str) -> bool:
+    return (_last(options, name) or "").lower() in ("true", "1", "yes", "on")
+
+
+def _number(options: Options, name: str, default: int) -> int:
+    value = _last(options, name) or ""
+    return int(value) if value.isdigit() else default
