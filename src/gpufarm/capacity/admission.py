@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from gpufarm.capacity import cards, messages, quota
 from gpufarm.capacity.aliases import ALIAS_SPEC, asked, card_name, known
 from gpufarm.capacity.cards import Count
+from gpufarm.capacity.filters import unknown
 from gpufarm.capacity.flavors import closest
 from gpufarm.capacity.obstacle import Obstacle
-from gpufarm.capacity.obstacles import has_cards, obstacles, rules
+from gpufarm.capacity.obstacles import every, has_cards, obstacles, rules
 from gpufarm.capacity.rooms import Need, Room, need, rooms
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import CloudFlavor
@@ -54,22 +55,16 @@ def refusal(
     """
     if not asked(flavor) or unjudged(snapshot, flavor):
         return None
-    aliases = known(snapshot)
-    wanted = need(
-        flavor,
-        aliases,
-        image,
-        configured=snapshot.scheduler.aliases,
-        zone=zone,
-        project=snapshot.project,
-    )
+    wanted = _need(snapshot, flavor, zone, image)
     if wanted is None:
         return None
-    if problem := no_zone(snapshot, zone):
-        return problem
-    if over := quota.obstacles(snapshot.limits, wanted):
-        return "; ".join(messages.quota(each) for each in over)
-    found, by = rooms(snapshot), rules(snapshot)
+    over = quota.obstacles(snapshot.limits, wanted)
+    of_request = no_zone(snapshot, zone) or "; ".join(messages.quota(each) for each in over)
+    return of_request or _of_hosts(snapshot, wanted)
+
+
+def _of_hosts(snapshot: Snapshot, wanted: Need) -> str | None:
+    aliases, found, by = known(snapshot), rooms(snapshot), rules(snapshot)
     if any(not obstacles(room, wanted, by) for room in found):
         return None
     with_cards = [room for room in found if has_cards(room, wanted)]
@@ -84,31 +79,67 @@ def refusal(
     return _not_together(wanted, aliases)
 
 
+def doubts(
+    snapshot: Snapshot,
+    flavor: CloudFlavor,
+    zone: str | None = None,
+    image: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """What nobody can say beforehand of the hosts that would take the server."""
+    wanted = _need(snapshot, flavor, zone, image)
+    if wanted is None:
+        return ()
+    by, aliases = rules(snapshot), known(snapshot)
+    unjudged_filters = tuple(
+        f"filter {name}, which gpufarm does not know" for name in unknown(snapshot.scheduler)
+    )
+    found = {
+        messages.sentence(room, each, aliases)
+        for room in rooms(snapshot)
+        if not obstacles(room, wanted, by)
+        for each in every(room, wanted, by)
+    }
+    return (*unjudged_filters, *sorted(found))
+
+
+def _need(
+    snapshot: Snapshot, flavor: CloudFlavor, zone: str | None, image: Mapping[str, str] | None
+) -> Need | None:
+    return need(
+        flavor,
+        known(snapshot),
+        image=image,
+        configured=snapshot.scheduler.aliases,
+        zone=zone,
+        project=snapshot.project,
+    )
+
+
 def _title(resource_class: str, aliases: dict[str, str]) -> tuple[str, str]:
     return card_name(resource_class, aliases), resource_class
 
 
 def _cards_gone(title: tuple[str, str], number: int, by_host: dict[str, Count]) -> str:
     card, resource_class = title
-    every = sum(by_host.values(), Count())
-    if not every.total:
+    total = sum(by_host.values(), Count())
+    if not total.total:
         return (
             f"no host has a {card} card ({resource_class}); it needs {number}: check "
             f"[pci]device_spec on the hosts and {ALIAS_SPEC} of the flavor"
         )
     hosts = _several(sum(1 for count in by_host.values() if count.total), "host")
-    fix = f"{_free_some(every)}, or add cards"
-    held = messages.states(every)
-    if every.free:
+    fix = f"{_free_some(total)}, or add cards"
+    held = messages.states(total)
+    if total.free:
         host, most = max(by_host.items(), key=lambda pair: pair[1].free)
         return (
             f"it needs {number} {card} cards ({resource_class}) of one host, and the most that is "
-            f"free on one is {most.free} ({host}); {held} of {every.total} on {hosts}: {fix}"
+            f"free on one is {most.free} ({host}); {held} of {total.total} on {hosts}: {fix}"
         )
-    if every.used == every.total:
-        taken = f"all {every.used} of {every.total} {card} cards ({resource_class}) are in use"
+    if total.used == total.total:
+        taken = f"all {total.used} of {total.total} {card} cards ({resource_class}) are in use"
     else:
-        taken = f"no {card} card ({resource_class}) is free: {held} of {every.total}"
+        taken = f"no {card} card ({resource_class}) is free: {held} of {total.total}"
     return f"{taken} on {hosts}; it needs {number}: {fix}"
 
 

@@ -34,9 +34,7 @@ def classes(flavors: Iterable[CloudFlavor]) -> dict[str, str]:
 
 def known(snapshot: "Snapshot") -> dict[str, str]:
     """{alias: resource class}, from the flavors, and from Nova's settings where they are shown."""
-    configured = {
-        name: alias.resource_class for name, alias in snapshot.scheduler.aliases.items()
-    }
+    configured = {name: alias.resource_class for name, alias in snapshot.scheduler.aliases.items()}
     return classes(snapshot.flavors) | configured
 
 

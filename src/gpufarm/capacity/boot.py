@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gpufarm.capacity import admission, facts
 from gpufarm.capacity.aliases import asked
+from gpufarm.capacity.facts import Question
 from gpufarm.cloud import catalog, servers
 from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.errors import (
@@ -22,33 +23,45 @@ if TYPE_CHECKING:
 Told = Callable[[str], None]
 
 
-def boot(connection: "Connection", order: Order, told: Told, note: Told) -> Server:
-    """The server, ACTIVE. `told` hears of each step, `note` of what the user should know.
+def boot(
+    connection: "Connection",
+    order: Order,
+    told: Told,
+    note: Told,
+    known: Question | None = None,
+) -> Server:
+    """The server, ACTIVE. `told` hears of each step, `note` of what the user should know; `known`
+    is what is known without asking the cloud.
 
     Raises NotAdmitted before Nova is asked, ServerFailed where Nova gave up, CloudError.
     """
     flavor = find_flavor(catalog.flavors(connection), order.flavor)
     if asked(flavor):
         told(f"checking that {order.name} can have its cards")
-        _admit(connection, flavor, order, note)
+        _admit(connection, flavor, order, note, known)
     told(f"asking for server {order.name}")
     server_id = servers.create(connection, order, flavor.id)
     return finish(connection, server_id, order, told)
 
 
-def _admit(connection: "Connection", flavor: CloudFlavor, order: Order, note: Told) -> None:
+def _admit(
+    connection: "Connection", flavor: CloudFlavor, order: Order, note: Told, known: Question | None
+) -> None:
     """Raise NotAdmitted, or say why it cannot be known: Nova decides then."""
     try:
-        snapshot = facts.read(connection)
+        image = servers.image_properties(connection, order.image)
+        snapshot = facts.read(connection, question=known)
     except CloudRefused as error:
         note(f"not checked beforehand: {error}")
         return
     doubt = admission.unjudged(snapshot, flavor)
     if doubt:
         note(f"not checked beforehand: {doubt}")
-    reason = admission.refusal(snapshot, flavor, order.zone)
+    reason = admission.refusal(snapshot, flavor, order.zone, image)
     if reason:
         raise NotAdmitted(flavor.name, reason)
+    for doubt in admission.doubts(snapshot, flavor, order.zone, image):
+        note(f"not checked beforehand: {doubt}")
 
 
 def existing(connection: "Connection", order: Order, told: Told, note: Told) -> Server | None:

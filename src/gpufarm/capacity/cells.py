@@ -1,8 +1,8 @@
 """What is left of the NUMA nodes of hosts whose hardware is known.
 
-What is decided here: a node's CPUs and memory times the host's allocation ratios, less what servers
-with a NUMA topology have of it (nova/virt/hardware.py, numa_usage_from_instance_numa: others are not
-counted), and the free cards whose address the host file puts at that node.
+What is decided here: a node's CPUs and memory times the host's allocation ratios, less what
+servers with a NUMA topology have of it (nova/virt/hardware.py, numa_usage_from_instance_numa:
+others are not counted), and the free cards whose address the host file puts at that node.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,17 @@ from gpufarm.model.host import HostFile, node_shares
 def cells(
     snapshot: Snapshot, hardware: Iterable[HostFile], held: Mapping[str, tuple[NodeShare, ...]]
 ) -> dict[str, tuple[Cell, ...]]:
-    """{host: its nodes}; `held` is what servers have of them."""
+    """{host: its nodes}; `held` is what servers have of them.
+
+    A host with a function of which the file says no node is left out, as if it were not known.
+    """
     by_name = {host.name: host for host in hardware}
     names = snapshot.host_names()
     return {
         name: _of_host(snapshot, root, by_name[name], held.get(name, ()))
         for root in snapshot.providers
         if (name := names.get(root.uuid, "")) in by_name
+        and all(each.numa_node is not None for each in by_name[name].pci_functions)
     }
 
 

@@ -132,9 +132,7 @@ def _tenants(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstac
     if allowed and wanted.project is None:
         yield Obstacle("PROJECT", TENANT_KEY, UNKNOWN, ", ".join(sorted(allowed)), blocks=False)
     elif allowed and wanted.project not in allowed:
-        yield Obstacle(
-            "PROJECT", TENANT_KEY, wanted.project or UNKNOWN, ", ".join(sorted(allowed))
-        )
+        yield Obstacle("PROJECT", TENANT_KEY, wanted.project or UNKNOWN, ", ".join(sorted(allowed)))
 
 
 def _images(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstacle]:
@@ -211,4 +209,3 @@ RULES: Mapping[str, Rule] = {
 }
 """{filter: its rule}. Not in it: those that go by what no API shows (IoOpsFilter, MetricsFilter,
 IsolatedHostsFilter, JsonFilter) and all that an operator has written."""
-

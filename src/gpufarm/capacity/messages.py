@@ -1,8 +1,10 @@
 """Obstacles in words: what is wrong with the host, and what to do."""
 
+from collections.abc import Callable
+
 from gpufarm.capacity.aliases import card_name
 from gpufarm.capacity.cards import Count
-from gpufarm.capacity.obstacle import UNKNOWN, Obstacle
+from gpufarm.capacity.obstacle import UNKNOWN, Code, Obstacle
 from gpufarm.capacity.rooms import Room
 
 NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
@@ -12,33 +14,12 @@ QUOTAS = {"instances": "servers", "cores": "cores", "ram": "MB of memory"}
 
 def sentence(room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> str:
     """What keeps the server off `room`, and the way out."""
-    match obstacle.code:
-        case "NO_FREE_CARD" | "CORDONED" | "CARD_LEAKED":
-            return _cards(room, obstacle, aliases)
-        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
-            return _too_little(room, obstacle)
-        case "AGGREGATE" | "PROJECT" | "IMAGE":
-            return _aggregate(room, obstacle)
-        case "ZONE":
-            return (
-                f"the host is in availability zone {obstacle.available}, not {obstacle.needed}: "
-                "name another zone, or none"
-            )
-        case "HOST_DISABLED":
-            return (
-                "its nova-compute is disabled: "
-                f"`openstack compute service set --enable {room.host} nova-compute`"
-            )
-        case "HOST_DOWN":
-            return f"its nova-compute is {obstacle.available}: start it, or see its log"
-        case "TRAIT":
-            return f"its trait {obstacle.what} is {obstacle.needed} and {obstacle.available}"
-        case "NUMA":
-            return _numa(obstacle)
-        case "TOO_MANY_SERVERS":
-            return f"it has {room.servers} servers, the most that {obstacle.source} lets on a host"
-        case _:
-            return f"{obstacle.what}: {obstacle.needed} asked for, {obstacle.available} there"
+    if obstacle.code in _OF_CARDS:
+        return _cards(room, obstacle, aliases)
+    words = _WORDS.get(obstacle.code)
+    if words is None:
+        return f"{obstacle.what}: {obstacle.needed} asked for, {obstacle.available} there"
+    return words(room, obstacle)
 
 
 def quota(obstacle: Obstacle) -> str:
@@ -62,7 +43,9 @@ def _cards(room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> str:
     if not count.total:
         return f"it has no {name} card ({obstacle.what})"
     held = f" ({states(count)})" if states(count) else ""
-    return f"{obstacle.available} of {count.total} {name} cards free, {obstacle.needed} needed{held}"
+    return (
+        f"{obstacle.available} of {count.total} {name} cards free, {obstacle.needed} needed{held}"
+    )
 
 
 def _too_little(room: Room, obstacle: Obstacle) -> str:
@@ -104,3 +87,47 @@ def _numa(obstacle: Obstacle) -> str:
             "the scheduler can say whether it fits"
         )
     return f"no NUMA nodes of the host fit {obstacle.needed} (left: {obstacle.available})"
+
+
+def _zone(_room: Room, obstacle: Obstacle) -> str:
+    return (
+        f"the host is in availability zone {obstacle.available}, not {obstacle.needed}: "
+        "name another zone, or none"
+    )
+
+
+def _disabled(room: Room, _obstacle: Obstacle) -> str:
+    return (
+        "its nova-compute is disabled: "
+        f"`openstack compute service set --enable {room.host} nova-compute`"
+    )
+
+
+def _down(_room: Room, obstacle: Obstacle) -> str:
+    return f"its nova-compute is {obstacle.available}: start it, or see its log"
+
+
+def _trait(_room: Room, obstacle: Obstacle) -> str:
+    return f"trait {obstacle.what} is {obstacle.needed}, and it is {obstacle.available}"
+
+
+def _servers(room: Room, obstacle: Obstacle) -> str:
+    return f"it has {room.servers} servers, the most that {obstacle.source} lets on a host"
+
+
+_OF_CARDS = ("NO_FREE_CARD", "CORDONED", "CARD_LEAKED")
+
+_WORDS: dict[Code, Callable[[Room, Obstacle], str]] = {
+    "NOT_ENOUGH_VCPU": _too_little,
+    "NOT_ENOUGH_MEMORY": _too_little,
+    "NOT_ENOUGH_DISK": _too_little,
+    "AGGREGATE": _aggregate,
+    "PROJECT": _aggregate,
+    "IMAGE": _aggregate,
+    "ZONE": _zone,
+    "HOST_DISABLED": _disabled,
+    "HOST_DOWN": _down,
+    "TRAIT": _trait,
+    "NUMA": lambda _room, obstacle: _numa(obstacle),
+    "TOO_MANY_SERVERS": _servers,
+}

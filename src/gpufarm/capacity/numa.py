@@ -119,9 +119,8 @@ def _fitting(
 
 
 def _has_room(cell: Cell, wanted: Shape) -> bool:
-    return (
-        wanted.cpus <= min(cell.cpus, cell.largest_cpus)
-        and wanted.memory_mb <= min(cell.memory_mb, cell.largest_memory_mb)
+    return wanted.cpus <= min(cell.cpus, cell.largest_cpus) and wanted.memory_mb <= min(
+        cell.memory_mb, cell.largest_memory_mb
     )
 
 
@@ -139,10 +138,11 @@ def _taken(
     far = [cell.id for cell in cells if cell.id not in near]
     left = {cell.id: dict(cell.cards) for cell in cells}
     for name, number in cards.items():
+        short = number
         for id_ in (*near, *far):
-            took = min(number, left[id_].get(name, 0))
+            took = min(short, left[id_].get(name, 0))
             left[id_][name] = left[id_].get(name, 0) - took
-            number -= took
+            short -= took
     return tuple(
         msgspec.structs.replace(
             cell,

@@ -1,8 +1,8 @@
 """What each host has left, and what a server of a flavor takes.
 
 What is decided here: the amounts and the properties that are compared. Placement admits `amount`
-where used + amount is at most (total - reserved) * allocation_ratio, and amount is at most max_unit,
-which Nova sets to the total (placement/objects/allocation_candidate.py,
+where used + amount is at most (total - reserved) * allocation_ratio, and amount is at most
+max_unit, which Nova sets to the total (placement/objects/allocation_candidate.py,
 nova/virt/libvirt/driver.py update_provider_tree).
 """
 
@@ -85,6 +85,7 @@ class Room(msgspec.Struct, frozen=True):
 def need(
     flavor: CloudFlavor,
     aliases: Mapping[str, str],
+    *,
     image: Mapping[str, str] | None = None,
     configured: Mapping[str, Alias] | None = None,
     zone: str | None = None,
@@ -126,9 +127,7 @@ def need(
     )
 
 
-def _traits(
-    flavor: CloudFlavor, image: Mapping[str, str]
-) -> tuple[frozenset[str], frozenset[str]]:
+def _traits(flavor: CloudFlavor, image: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
     """Of the host, from `trait:NAME` of the flavor and `trait:NAME` of the image, which only
     requires (nova/scheduler/utils.py, ResourceRequest)."""
     found = {
@@ -215,8 +214,13 @@ def left(inventory: Inventory) -> int:
 
 def taken(room: Room, wanted: Need, times: int) -> Room:
     """`room` after `times` servers have started on it."""
+    moved = {name: times * number for name, number in wanted.cards.items()}
     return msgspec.structs.replace(
         room,
+        counts={
+            name: count + Count(used=moved.get(name, 0), free=-moved.get(name, 0))
+            for name, count in room.counts.items()
+        },
         cards={
             name: number - times * wanted.cards.get(name, 0) for name, number in room.cards.items()
         },

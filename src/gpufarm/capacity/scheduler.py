@@ -59,7 +59,7 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
     filters = settings.sections.get("filter_scheduler", {})
     scheduler = settings.sections.get("scheduler", {})
     default = settings.sections.get("DEFAULT", {})
-    named = ",".join(filters.get("enabled_filters", DEFAULT_FILTERS))
+    named = _last(filters, "enabled_filters") or ",".join(DEFAULT_FILTERS)
     return Scheduler(
         source=source,
         filters=tuple(name.strip() for name in named.split(",") if name.strip()),

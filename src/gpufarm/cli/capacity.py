@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gpufarm.cli import scheduler_source
 from gpufarm.cli.base import Lister, UsageError
 
 PARTS = ("cards", "flavors")
@@ -31,6 +32,7 @@ class Capacity(Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("--only", choices=PARTS, help="leave the other part out")
+        scheduler_source.add_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Table]]:
@@ -38,7 +40,8 @@ class Capacity(Lister):
 
         connection = self.connection()
         with self.progress("reading the cloud", quick=True) as progress:
-            snapshot = facts.read(connection, progress.advance)
+            question = scheduler_source.question(connection, parsed_args)
+            snapshot = facts.read(connection, progress.advance, question)
         for text in report.notes(snapshot):
             self.note(text)
         rows = report.parts(snapshot)

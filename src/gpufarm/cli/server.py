@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from gpufarm.cli import scheduler_source
 from gpufarm.cli.base import ShowOne, UsageError
 
 
@@ -66,7 +67,8 @@ class Create(ShowOne):
             if parsed_args.or_show:
                 server = boot.existing(connection, order, progress.advance, self.note)
             if server is None:
-                server = boot.boot(connection, order, progress.advance, self.note)
+                known = scheduler_source.question(connection)
+                server = boot.boot(connection, order, progress.advance, self.note, known)
         return self._columns(connection, server)
 
     def _columns(self, connection: Any, server: Any) -> tuple[Sequence[str], Sequence[Any]]:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from gpufarm.cloud import placement
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import get, pages
-from gpufarm.model.errors import CloudRefused, NotInCloud, ServerFailed
+from gpufarm.cloud.rest import get, pages, raise_for
+from gpufarm.model.errors import CloudConflict, CloudRefused, NotInCloud, ServerFailed
 from gpufarm.model.server import Order, Server
 
 if TYPE_CHECKING:
@@ -40,6 +42,34 @@ def image_id(connection: "Connection", name_or_id: str) -> str:
     if found is None:
         raise NotInCloud("image", name_or_id, "`openstack image list` shows those there are")
     return str(found.id)
+
+
+def image_properties(connection: "Connection", name_or_id: str) -> dict[str, str]:
+    """By Nova's names (`hw_numa_nodes`, `trait:NAME`). Raises as image_id does."""
+    with faults("reading images"):
+        found = get(connection.image, f"/images/{image_id(connection, name_or_id)}")
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def find(connection: "Connection", name_or_id: str) -> Server | None:
+    """The server of that id, or the one of that name in any project; None where there is none.
+
+    Raises CloudConflict where several have the name.
+    """
+    with faults("reading servers"):
+        answer = connection.compute.get(f"/servers/{quote(name_or_id, safe='')}")
+        if answer.status_code != HTTPStatus.NOT_FOUND:
+            raise_for(answer)
+            return _server(answer.json()["server"])
+        query = [("all_tenants", "1")]
+        found = [
+            entry
+            for entry in pages(connection.compute, "/servers/detail", "servers", query)
+            if entry["name"] == name_or_id
+        ]
+    if len(found) > 1:
+        raise CloudConflict(f"{len(found)} servers are named {name_or_id}: use the id")
+    return show(connection, found[0]["id"]) if found else None
 
 
 def image_name(connection: "Connection", server: Server) -> str | None:
@@ -132,4 +162,7 @@ def _server(entry: dict[str, Any]) -> Server:
             for network, ports in entry.get("addresses", {}).items()
         },
         fault=entry.get("fault", {}).get("message", ""),
+        project=entry.get("tenant_id"),
+        zone=entry.get("pinned_availability_zone"),
+        groups=tuple(entry.get("server_groups", ())),
     )

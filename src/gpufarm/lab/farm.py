@@ -5,8 +5,10 @@ from pathlib import Path
 
 from gpufarm.lab import config, farm_settings, services, state, up
 from gpufarm.lab.state import CLOUD, Lab
+from gpufarm.model import settings
 from gpufarm.model.errors import LabNotRunning
 from gpufarm.model.host import HostFile
+from gpufarm.model.settings import Settings
 
 
 def default_cloud() -> tuple[str, Path] | None:
@@ -33,6 +35,12 @@ def hardware(lab: Lab) -> tuple[HostFile, ...]:
 def settings_now(lab: Lab) -> dict[str, str]:
     """{`controller`, `placement` or `compute/<host>`: the settings that its services run with}."""
     return farm_settings.now(lab)
+
+
+def scheduler_settings(lab: Lab) -> Settings:
+    """What the lab's scheduler runs with, all of its files together."""
+    parts = [settings.parse(Path(file).read_text()) for file in config.nova_files(lab, None)]
+    return settings.join(*parts)
 
 
 def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) -> None:

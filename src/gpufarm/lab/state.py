@@ -21,8 +21,10 @@ PRIVATE = 0o700
 STATE_VARIABLE = "GPUFARM_LAB_STATE"
 APIS = ("keystone", "placement", "glance", "neutron", "nova-api")
 BROKER_PORTS = ("rabbitmq", "rabbitmq-peers", "epmd")
-T = TypeVar("T")
 SERVICE_USERS = ("nova", "placement", "glance", "neutron")
+VERDICTS = "scheduler-verdicts.jsonl"
+"""Below the state folder: what the scheduler's filters say, written as long as it is there."""
+T = TypeVar("T")
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,10 @@ import msgspec
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """`host` is None for who may not see it, and before one is chosen; `fault` is Nova's text."""
+    """`host` is None for who may not see it, and before one is chosen; `fault` is Nova's text.
+
+    `zone` is the availability zone that it was asked for with, `groups` are server groups.
+    """
 
     id: str
     name: str
@@ -15,6 +18,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str | None = None
     addresses: dict[str, tuple[str, ...]] = {}
     fault: str = ""
+    project: str | None = None
+    zone: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

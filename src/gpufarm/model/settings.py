@@ -36,6 +36,22 @@ def merge(*parts: Settings) -> Settings:
     return Settings(sections)
 
 
+MULTIPLE = frozenset({"alias", "device_spec", "passthrough_whitelist"})
+"""Options of which every value counts; of all others the last one does."""
+
+
+def join(*parts: Settings) -> Settings:
+    """`parts` as the files of one service, in the order in which it reads them."""
+    sections: dict[str, Options] = {}
+    for part in parts:
+        for section, options in part.sections.items():
+            joined = sections.setdefault(section, {})
+            for option, values in options.items():
+                before = joined.get(option, ()) if option in MULTIPLE else ()
+                joined[option] = (*before, *values)
+    return Settings(sections)
+
+
 def without(settings: Settings, section: str, option: str) -> Settings:
     """`settings` but for that option."""
     options = dict(settings.sections.get(section, {}))
@@ -53,16 +69,23 @@ def render(settings: Settings, comment: str = "") -> str:
 
 
 def parse(text: str) -> Settings:
-    """The inverse of `render`: one line a value, no continuation lines."""
+    """The inverse of `render`, and what oslo.config's own files say: a line that begins with a
+    space goes on with the value above it (oslo_config/iniparser.py)."""
     sections: dict[str, dict[str, list[str]]] = {}
     options: dict[str, list[str]] = {}
+    values: list[str] = []
     for line in text.splitlines():
         stripped = line.strip()
+        if values and stripped and line[0].isspace():
+            values[-1] += stripped
+            continue
+        values = []
         if stripped.startswith("[") and stripped.endswith("]"):
             options = sections.setdefault(stripped[1:-1], {})
         elif stripped and not stripped.startswith(("#", ";")):
             option, _, value = stripped.partition("=")
-            options.setdefault(option.strip(), []).append(value.strip())
+            values = options.setdefault(option.strip(), [])
+            values.append(value.strip())
     return Settings(_frozen(sections))
 
 

@@ -85,7 +85,9 @@ def started_by_hand(reading: Snapshot) -> int:
     assert asked is not None
     now, started = list(rooms(reading)), 0
     while True:
-        place = next((at for at, room in enumerate(now) if not obstacles(room, asked, rules(reading))), None)
+        place = next(
+            (at for at, room in enumerate(now) if not obstacles(room, asked, rules(reading))), None
+        )
         if place is None:
             return started
         now[place] = taken(now[place], asked, 1)

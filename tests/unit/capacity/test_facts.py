@@ -8,6 +8,7 @@ from capacity_snapshots import snapshot
 from gpufarm.capacity import facts
 from gpufarm.capacity.cards import cards
 
+CONNECTION = mock.Mock(current_project_id="project")
 HOST = {
     "h": {
         "stock": {"VCPU": {"total": 8}},
@@ -32,36 +33,38 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     asked.compute.migration_ids.return_value = frozenset({"migration"})
     asked.compute.servers_among.return_value = frozenset({"soft-deleted"})
     asked.placement.held_by.return_value = {"going": {}, "leaked": {"uuid": {"CUSTOM_H": 1}}}
-    for module in ("placement", "compute", "catalog", "time"):
+    asked.placement.with_traits.return_value = {}
+    asked.quota.limits.return_value = ()
+    for module in ("placement", "compute", "catalog", "quota", "time"):
         monkeypatch.setattr(facts, module, getattr(asked, module))
     return asked
 
 
 def test_lost_is_what_nobody_knows_at_a_second_look(cloud: mock.Mock) -> None:
-    reading = facts.read(mock.sentinel.connection)
+    reading = facts.read(CONNECTION)
     assert reading.lost == {"leaked"}
     (line,) = cards(reading)
     assert (line.total, line.used, line.leaked, line.free) == (5, 3, 1, 1)
 
 
 def test_placement_is_read_before_nova(cloud: mock.Mock) -> None:
-    facts.read(mock.sentinel.connection)
+    facts.read(CONNECTION)
     names = [call[0] for call in cloud.method_calls]
     assert names.index("placement.providers") < names.index("compute.server_ids")
     assert names.index("time.sleep") < names.index("placement.held_by")
 
 
 def test_only_suspects_are_asked_about(cloud: mock.Mock) -> None:
-    facts.read(mock.sentinel.connection)
+    facts.read(CONNECTION)
     cloud.compute.servers_among.assert_called_once_with(
-        mock.sentinel.connection, ["going", "leaked", "soft-deleted"]
+        CONNECTION, ["going", "leaked", "soft-deleted"]
     )
-    cloud.placement.held_by.assert_called_once_with(mock.sentinel.connection, ["going", "leaked"])
+    cloud.placement.held_by.assert_called_once_with(CONNECTION, ["going", "leaked"])
 
 
 def test_no_second_look_where_all_are_known(cloud: mock.Mock) -> None:
     every = {"server", "migration", "soft-deleted", "going", "leaked"}
     cloud.compute.server_ids.return_value = frozenset(every)
-    assert facts.read(mock.sentinel.connection).lost == frozenset()
+    assert facts.read(CONNECTION).lost == frozenset()
     cloud.compute.migration_ids.assert_not_called()
     cloud.time.sleep.assert_not_called()

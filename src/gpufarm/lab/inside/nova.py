@@ -47,9 +47,10 @@ def run(runner: Runner) -> None:
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     preload()
-    from gpufarm.lab.inside import driver
+    from gpufarm.lab.inside import driver, verdicts
 
     driver.FOLDER = runner.lab.state
+    verdicts.record(runner.lab.state)
     runner.own_databases()
     runner.wait_for(runner.process.after)
     started = [_START[service.name](runner, service) for service in runner.process.services]

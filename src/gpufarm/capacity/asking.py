@@ -1,0 +1,109 @@
+"""Explaining a flavor or a server of a cloud: what is read for it, and in which order."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gpufarm.capacity import explain, facts, faults, request
+from gpufarm.capacity.aliases import asked, known
+from gpufarm.capacity.explain import Explanation, Reason
+from gpufarm.capacity.facts import Question
+from gpufarm.capacity.obstacle import NOVA
+from gpufarm.capacity.rooms import need, traits_of
+from gpufarm.capacity.snapshot import Snapshot
+from gpufarm.cloud import catalog, placement, quota, servers
+from gpufarm.model.cloud import CloudFlavor
+from gpufarm.model.errors import NotInCloud
+from gpufarm.model.server import Server
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+Told = Callable[[str], None]
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asks about: `subject` is a flavor, or a server to take the rest from.
+
+    `known` is what is known without asking the cloud.
+    """
+
+    subject: str
+    image: str | None = None
+    zone: str | None = None
+    project: str | None = None
+    count: int = 1
+    known: Question = Question()
+
+
+def answer(
+    connection: "Connection", wish: Wish, step: Told = lambda _: None
+) -> tuple[Explanation, tuple[str, ...]]:
+    """The explanation, and what is to be said beside it. Raises CloudError, NotInCloud."""
+    step("flavors")
+    flavor, server = _subject(connection, wish.subject)
+    image = wish.image or (server.image_id if server else None)
+    properties = servers.image_properties(connection, image) if image else {}
+    project = quota.project_id(connection, wish.project) if wish.project else None
+    project = project or (server.project if server else None)
+    wanted_traits = {key.partition(":")[2] for key in properties if key.startswith("trait:")}
+    snapshot = facts.read(
+        connection,
+        step,
+        msgspec.structs.replace(
+            wish.known,
+            every_host=True,
+            project=project,
+            traits=traits_of([flavor]) | wanted_traits,
+        ),
+    )
+    wanted = need(
+        flavor,
+        known(snapshot),
+        image=properties,
+        configured=snapshot.scheduler.aliases,
+        zone=wish.zone or (server.zone if server else None),
+        project=snapshot.project,
+    )
+    if wanted is None:
+        return explain.cannot_tell(snapshot, flavor), ()
+    step("allocation candidates")
+    candidates = placement.candidates(connection, request.queries(snapshot, wanted))
+    found = explain.explain(snapshot, wanted, candidates, wish.count)
+    if server is not None:
+        found = msgspec.structs.replace(found, reasons=(*_of_server(server), *found.reasons))
+    return found, (*_notes(snapshot, flavor), *explain.notes(snapshot))
+
+
+def _subject(connection: "Connection", name: str) -> tuple[CloudFlavor, Server | None]:
+    """A flavor's name goes before a server's."""
+    flavors = catalog.flavors(connection)
+    for flavor in flavors:
+        if name in (flavor.id, flavor.name):
+            return flavor, None
+    server = servers.find(connection, name)
+    if server is None:
+        names = ", ".join(sorted(flavor.name for flavor in flavors)) or "none"
+        raise NotInCloud("flavor or server", name, f"there are the flavors {names}")
+    for flavor in flavors:
+        if flavor.name == server.flavor:
+            return flavor, server
+    raise NotInCloud("flavor", server.flavor, f"server {server.name} was made of it")
+
+
+def _of_server(server: Server) -> list[Reason]:
+    found = []
+    said = faults.read(server.fault) if server.status == servers.FAILED else None
+    if said is not None:
+        found.append(said)
+    if server.groups:
+        text = f"it is in server group {', '.join(server.groups)}, whose rule is not looked at"
+        found.append(Reason(host=None, code="HINTS", message=text, source=NOVA, blocks=False))
+    return found
+
+
+def _notes(snapshot: Snapshot, flavor: CloudFlavor) -> tuple[str, ...]:
+    if asked(flavor) and not snapshot.devices():
+        return ("Placement knows no card: set [pci]report_in_placement on the hosts with cards",)
+    return ()

@@ -1,0 +1,66 @@
+"""What the fault of a server in ERROR hides: Nova's texts, read.
+
+What is decided here: which of the known texts a fault is, and what it means. The texts are those of
+nova/exception.py, nova/conductor/manager.py and libvirt, as they stand in `fault`.
+"""
+
+import re
+
+from gpufarm.capacity.explain import Reason
+from gpufarm.capacity.obstacle import CLAIM, NOVA
+
+_KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        r"No valid host was found",
+        NOVA,
+        "the scheduler found no host, and what each one lacked stands only in its log; the reasons "
+        + "here are those of now",
+    ),
+    (
+        r"PCI device (?P<device>[0-9a-f:.]+) is in use by driver QEMU(, domain (?P<domain>\S+))?",
+        "hypervisor",
+        "card {device} counts as free and guest {domain} holds it: `gpufarm claims check` finds "
+        + "out which of the two is wrong",
+    ),
+    (
+        r"Exceeded maximum number of retries|Exceeded max scheduling attempts",
+        CLAIM,
+        "each host that the scheduler chose could not start it: the logs of nova-compute there "
+        + "have the server's id",
+    ),
+    (
+        r"Insufficient compute resources: (?P<what>.*)",
+        CLAIM,
+        "Placement had room and the claim of nova-compute had none: both count differently, or "
+        + "another server came first",
+    ),
+    (
+        r"[Qq]uota exceeded",
+        "quota",
+        "the quota was used up between the request and the start",
+    ),
+    (
+        r"PCI alias (?P<alias>\S+) is not defined",
+        CLAIM,
+        "nova-compute has no [pci]alias {alias}: it needs it as nova-api does",
+    ),
+)
+
+
+def read(fault: str) -> Reason | None:
+    """What the text means; None for one that says all by itself, or that is not known."""
+    for pattern, source, meaning in _KNOWN:
+        found = re.search(pattern, fault)
+        if found:
+            parts = {name: value or "unknown" for name, value in found.groupdict().items()}
+            text = f"Nova said: {_short(fault)}: {meaning.format(**parts)}"
+            return Reason(host=None, code="FAULT", message=text, source=source, blocks=False)
+    if not fault:
+        return None
+    return Reason(
+        host=None, code="FAULT", message=f"Nova said: {_short(fault)}", source=NOVA, blocks=False
+    )
+
+
+def _short(fault: str) -> str:
+    return " ".join(fault.split()).rstrip(". ")
