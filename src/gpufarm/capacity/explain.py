@@ -22,6 +22,12 @@ from gpufarm.capacity.scheduler import ASSUMED
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import Candidates, CloudFlavor
 
+SHOWN = "filters from {}"
+NOT_SHOWN = (
+    "no API shows the scheduler's filters: those that `gpufarm farm` sets are assumed; name a "
+    "nova.conf (--nova-conf) or a farm file (--farm)"
+)
+
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """`host` is None for what holds for the whole request; one that does not block is a doubt."""
@@ -148,12 +154,8 @@ def _doubts(snapshot: Snapshot) -> list[Reason]:
 
 def notes(snapshot: Snapshot) -> tuple[str, ...]:
     """What the user should know of how the verdict came about."""
-    if snapshot.scheduler.source != ASSUMED:
-        return (f"filters from {snapshot.scheduler.source}",)
-    return (
-        "no API shows the scheduler's filters: assumed are those that `gpufarm farm` sets; name "
-        "a nova.conf (--nova-conf) or a farm file (--farm)",
-    )
+    source = snapshot.scheduler.source
+    return (SHOWN.format(source) if source != ASSUMED else NOT_SHOWN,)
 
 
 def _reason(room: Room, obstacle: Obstacle, aliases: Mapping[str, str]) -> Reason:

@@ -13,26 +13,34 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"No valid host was found",
         NOVA,
-        "the scheduler found no host, and what each one lacked stands only in its log; the reasons "
-        + "here are those of now",
+        (
+            "the scheduler found no host, and what each one lacked stands only in its log; the "
+            "reasons here are those of now"
+        ),
     ),
     (
         r"PCI device (?P<device>[0-9a-f:.]+) is in use by driver QEMU(, domain (?P<domain>\S+))?",
         "hypervisor",
-        "card {device} counts as free and guest {domain} holds it: `gpufarm claims check` finds "
-        + "out which of the two is wrong",
+        (
+            "card {device} counts as free and guest {domain} holds it: `gpufarm claims check` "
+            "finds out which of the two is wrong"
+        ),
     ),
     (
         r"Exceeded maximum number of retries|Exceeded max scheduling attempts",
         CLAIM,
-        "each host that the scheduler chose could not start it: the logs of nova-compute there "
-        + "have the server's id",
+        (
+            "each host that the scheduler chose could not start it: the logs of nova-compute there "
+            "have the server's id"
+        ),
     ),
     (
         r"Insufficient compute resources: (?P<what>.*)",
         CLAIM,
-        "Placement had room and the claim of nova-compute had none: both count differently, or "
-        + "another server came first",
+        (
+            "Placement had room and the claim of nova-compute had none: both count differently, or "
+            "another server came first"
+        ),
     ),
     (
         r"[Qq]uota exceeded",
