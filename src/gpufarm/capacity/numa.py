@@ -18,6 +18,7 @@ import msgspec
 from gpufarm.model.cloud import CloudFlavor
 
 POLICY = "hw:pci_numa_affinity_policy"
+IMAGE_POLICY = "hw_pci_numa_affinity_policy"
 NODES = "hw:numa_nodes"
 
 ANYWHERE = "preferred"
@@ -77,7 +78,7 @@ def shape(flavor: CloudFlavor, image: dict[str, str], policy: str = "legacy") ->
         nodes=nodes,
         cpus=flavor.vcpus // nodes,
         memory_mb=flavor.memory_mb // nodes,
-        policy=properties.get(POLICY) or image.get("hw_pci_numa_affinity_policy") or policy,
+        policy=properties.get(POLICY) or image.get(IMAGE_POLICY) or policy,
         known=even and not unequal and not more,
     )
 

@@ -107,7 +107,8 @@ def need(
             policy = configured[alias].numa_policy
     required, forbidden = _traits(flavor, image or {})
     shape = numa.shape(flavor, dict(image or {}), policy)
-    if shape and shape.policy == "socket":
+    # Not for the alias's policy, which the request does not show.
+    if "socket" in (flavor.properties.get(numa.POLICY), (image or {}).get(numa.IMAGE_POLICY)):
         required |= {SOCKET_TRAIT}
     return Need(
         flavor=flavor.name,
