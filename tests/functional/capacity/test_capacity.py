@@ -77,7 +77,12 @@ def test_agrees_with_placement_and_nova(farm: RunningLab, create: Create) -> Non
     }
     assert can_start(empty) == {
         "t.1080": (2, "gpu"),
+        "t.1080-fast": (0, "traits"),
         "t.1080x2": (1, "gpu"),
+        "t.h100-far": (2, "gpu"),
+        "t.h100-near": (2, "numa"),
+        "t.h100-numa": (6, "numa"),
+        "t.h100-wide": (4, "memory"),
         "t.h100x3": (2, "gpu"),
         "t.k40c": (1, "gpu"),
         "t.k40c-large": (0, "memory"),

@@ -94,20 +94,22 @@ class State:
         return made, False
 
     def device(self) -> tuple[dict[str, Any], str]:
-        """A random card that nobody holds, and its resource class."""
+        """A random card that can be had, and its resource class."""
         listed = self.placement.get(f"/resource_providers?required={CARDS}").json()
         found = [
             entry
             for entry in listed["resource_providers"]
-            if entry["name"].startswith(HOSTS) and not self.held(entry)
+            if entry["name"].startswith(HOSTS) and self.free(entry)
         ]
         entry = self.random.choice(sorted(found, key=lambda each: str(each["name"])))
         path = f"/resource_providers/{entry['uuid']}/inventories"
         return entry, next(iter(self.placement.get(path).json()["inventories"]))
 
-    def held(self, entry: dict[str, Any]) -> bool:
-        path = f"/resource_providers/{entry['uuid']}/allocations"
-        return bool(self.placement.get(path).json()["allocations"])
+    def free(self, entry: dict[str, Any]) -> bool:
+        path = f"/resource_providers/{entry['uuid']}"
+        stock = self.placement.get(f"{path}/inventories").json()["inventories"].values()
+        held = self.placement.get(f"{path}/allocations").json()["allocations"]
+        return not held and not any(inventory["reserved"] for inventory in stock)
 
     def cordon(self) -> None:
         entry, resource_class = self.device()
