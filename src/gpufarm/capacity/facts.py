@@ -54,9 +54,7 @@ def read(
     asked = question or Question()
     hosts = catalog.compute_hosts(connection) if asked.every_host else ()
     step("resource providers and allocations")
-    providers = placement.providers(
-        connection, hosts=[host.hypervisor_hostname for host in hosts]
-    )
+    providers = placement.providers(connection, hosts=[host.hypervisor_hostname for host in hosts])
     step("servers")
     servers = compute.server_ids(connection)
     step("hosts, flavors and aggregates")
