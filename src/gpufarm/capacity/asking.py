@@ -20,6 +20,8 @@ from gpufarm.model.server import Server
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
+RUNNING = ("ACTIVE", "PAUSED")
+
 Told = Callable[[str], None]
 
 
@@ -72,7 +74,8 @@ def answer(
     candidates = placement.candidates(connection, request.queries(snapshot, wanted))
     found = explain.explain(snapshot, wanted, candidates, wish.count)
     if server is not None:
-        found = msgspec.structs.replace(found, reasons=(*_of_server(server), *found.reasons))
+        beside = (*_of_server(server), *_of_moves(server, flavor, snapshot))
+        found = msgspec.structs.replace(found, reasons=(*beside, *found.reasons))
     return found, (*_notes(snapshot, flavor), *explain.notes(snapshot))
 
 
@@ -101,6 +104,25 @@ def _of_server(server: Server) -> list[Reason]:
         text = f"it is in server group {', '.join(server.groups)}, whose rule is not looked at"
         found.append(Reason(host=None, code="HINTS", message=text, source=NOVA, blocks=False))
     return found
+
+
+def _of_moves(server: Server, flavor: CloudFlavor, snapshot: Snapshot) -> list[Reason]:
+    """Why a running server with cards cannot be live-migrated (nova/conductor/tasks/
+    live_migrate.py, _check_can_migrate_pci): every alias has to be live_migratable."""
+    aliases = snapshot.scheduler.aliases
+    stuck = [
+        name
+        for name in sorted(asked(flavor))
+        if name not in aliases or not aliases[name].live_migratable
+    ]
+    if not stuck or server.status not in RUNNING:
+        return []
+    text = (
+        f"it cannot be live-migrated: its cards {', '.join(stuck)} are passed through, and their "
+        "alias is not live_migratable, which Nova requires; `openstack server migrate` moves it "
+        "while it is off, to a host with free cards"
+    )
+    return [Reason(host=None, code="LIVE_MIGRATION", message=text, source=NOVA, blocks=False)]
 
 
 def _notes(snapshot: Snapshot, flavor: CloudFlavor) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ Code = Literal[
     "CANDIDATE_LIMIT",
     "PLACEMENT",
     "HINTS",
+    "LIVE_MIGRATION",
     "FAULT",
 ]
 """RESERVED_FOR_GPU comes with the scheduler's plugin that keeps a reserve, as one more filter."""

@@ -1,7 +1,8 @@
 """The two tables of `gpufarm capacity` and what is to be said beside them."""
 
 from gpufarm.capacity.cards import CardRow, cards
-from gpufarm.capacity.flavors import UNKNOWN_ALIAS, FlavorRow, flavors
+from gpufarm.capacity.filters import unknown
+from gpufarm.capacity.flavors import UNKNOWN_ALIAS, UNKNOWN_NUMA, FlavorRow, flavors
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.farm import CARDS_MARK
 
@@ -24,4 +25,13 @@ def notes(snapshot: Snapshot) -> tuple[str, ...]:
         for row in flavors(snapshot)
         if row.limited_by == UNKNOWN_ALIAS
     ]
+    texts += [
+        f"the scheduler's filter {name} is not known to gpufarm: can_start is at most that"
+        for name in unknown(snapshot.scheduler)
+    ]
+    if any(row.limited_by == UNKNOWN_NUMA for row in flavors(snapshot)):
+        texts.append(
+            "no API shows the NUMA nodes of hosts: --hosts names host files that do, for flavors "
+            "that ask for nodes or pinned CPUs"
+        )
     return tuple(texts)

@@ -25,6 +25,9 @@ FARM_FILTERS = (
 )
 """What `gpufarm farm` configures, and so what is assumed of a cloud that shows no settings."""
 
+_TRUE = ("1", "on", "t", "true", "y", "yes")
+"""oslo_utils.strutils.TRUE_STRINGS."""
+
 MAX_SERVERS = 50
 MAX_CANDIDATES = 1000
 
@@ -35,6 +38,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     resource_class: str
     traits: frozenset[str] = frozenset()
     numa_policy: str = "legacy"
+    live_migratable: bool = False
 
 
 class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +105,7 @@ def _alias(alias: dict[str, Any]) -> Alias:
         resource_class="CUSTOM_" + name.removeprefix("CUSTOM_"),
         traits=frozenset(trait for trait in traits if trait),
         numa_policy=str(alias.get("numa_policy") or "legacy"),
+        live_migratable=str(alias.get("live_migratable")).lower() in _TRUE,
     )
 
 
@@ -111,7 +116,7 @@ def _last(options: Options, name: str) -> str | None:
 
 
 def _true(options: Options, name: str) -> bool:
-    return (_last(options, name) or "").lower() in ("true", "1", "yes", "on")
+    return (_last(options, name) or "").lower() in _TRUE
 
 
 def _number(options: Options, name: str, default: int) -> int:

@@ -1,15 +1,24 @@
 """`gpufarm capacity`: cards by model and host, and how many servers of each flavor can start."""
 
 import argparse
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gpufarm.cli import scheduler_source
 from gpufarm.cli.base import Lister, UsageError
+from gpufarm.model.errors import CloudUnreachable
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 PARTS = ("cards", "flavors")
+
+WATCH_SECONDS = 5.0
+CLEAR = "\x1b[H\x1b[2J"
+"""ECMA-48: cursor to the first place, and the screen is empty."""
 
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
@@ -25,6 +34,9 @@ class Capacity(Lister):
         # a table of the cards, and one of the flavors
         gpufarm capacity
 
+        # keep an eye on it
+        gpufarm capacity --watch 10
+
         # for a script: how many servers of each flavor can start
         gpufarm capacity --only flavors -c flavor -c can_start -f csv
     """
@@ -32,13 +44,49 @@ class Capacity(Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("--only", choices=PARTS, help="leave the other part out")
+        parser.add_argument(
+            "--watch",
+            nargs="?",
+            type=float,
+            const=WATCH_SECONDS,
+            metavar="SECONDS",
+            help="show it again and again, every so many seconds (default: 5), until Ctrl-C",
+        )
         scheduler_source.add_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Table]]:
+        watch = parsed_args.watch
+        if watch is not None and watch <= 0:
+            raise UsageError("--watch: more than 0 seconds are needed")
+        connection = self.connection()
+        while watch is not None:
+            self._show_once(connection, parsed_args)
+            time.sleep(watch)
+        return self._read(connection, parsed_args)
+
+    def _show_once(self, connection: "Connection", parsed_args: argparse.Namespace) -> None:
+        """In the place of what was shown before, on a terminal; a cloud that does not answer for a
+        moment ends nothing."""
+        columns, stream = list(parsed_args.columns), self.app.stdout
+        try:
+            shown = self._read(connection, parsed_args)
+        except CloudUnreachable as error:
+            self.note(str(error))
+            return
+        if stream.isatty():
+            stream.write(CLEAR)
+        self.produce_output(parsed_args, *shown)
+        stream.write("\n")
+        stream.flush()
+        # Producing takes them off.
+        parsed_args.columns = columns
+
+    def _read(
+        self, connection: "Connection", parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], list[Table]]:
         from gpufarm.capacity import cards, facts, flavors, report
 
-        connection = self.connection()
         with self.progress("reading the cloud", quick=True) as progress:
             question = scheduler_source.question(connection, parsed_args)
             snapshot = facts.read(connection, progress.advance, question)

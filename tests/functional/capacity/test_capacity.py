@@ -1,6 +1,7 @@
 """`gpufarm capacity` beside what Placement and Nova's own table say."""
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -133,6 +134,24 @@ def test_formats(farm: RunningLab) -> None:
     value = farm.run("capacity", "-f", "value", "-c", "host", "-c", "free")
     assert "hgx-01 8" in value.stdout.splitlines()
     assert value.stderr == ""
+
+
+def test_watch(farm: RunningLab) -> None:
+    """Shown again and again, until Ctrl-C."""
+    words = [sys.executable, "-m", "gpufarm", "capacity", "--watch", "0.2", "--only", "flavors"]
+    with subprocess.Popen(
+        [*words, "-f", "value", "-c", "flavor", "-c", "can_start"],
+        env=farm.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        lines = iter(running.stdout)
+        seen = Counter[str]()
+        while seen["t.k40c 1\n"] < 3:
+            seen[next(lines)] += 1
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=30) == 130
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
-from gpu_farm import create_words
+from gpu_farm import capacity, create_words
 from running_lab import RunningLab
 
 from gpufarm.lab import state
@@ -84,3 +85,45 @@ def test_a_user_without_rights(lab: RunningLab, member: dict[str, str]) -> None:
     said = complain(lab, OS_CLIENT_CONFIG_FILE=with_auth(lab, **member))
     assert "not allowed" in said
     assert member["password"] not in said
+
+
+POLICY = Path(__file__).parents[3] / "examples" / "policy"
+READER = "gpufarm_reader"
+
+
+@pytest.fixture
+def reader(farm: RunningLab, member: dict[str, str]) -> Iterator[RunningLab]:
+    """As a user of two roles, `reader` and one of our own, with the policies of the examples."""
+    identity = farm.connection.identity
+    user, project = identity.find_user("t-member"), farm.connection.current_project_id
+    member_role = identity.find_role("member")
+    roles = [identity.find_role(name) for name in ("reader", READER)]
+    roles = [
+        role or identity.create_role(name=name)
+        for role, name in zip(roles, ("reader", READER), strict=True)
+    ]
+    for role in roles:
+        identity.assign_project_role_to_user(project, user, role)
+    identity.unassign_project_role_from_user(project, user, member_role)
+    files_ = {name: farm.state / "etc" / name / "policy.yaml" for name in ("nova", "placement")}
+    for name, path in files_.items():
+        path.write_text((POLICY / f"{name}-policy.yaml").read_text())
+    yield RunningLab(farm.state, {**farm.env, "OS_CLIENT_CONFIG_FILE": with_auth(farm, **member)})
+    for path in files_.values():
+        # The services do not forget a file that goes away.
+        path.write_text("{}\n")
+
+
+def test_a_reader_with_the_policies(farm: RunningLab, reader: RunningLab) -> None:
+    """Sees what an administrator sees, and can change nothing."""
+    assert capacity(reader) == capacity(farm)
+    assert json.loads(reader.run("explain", "t.k40c", "-f", "json").stdout)["admitted"]
+    refused = reader.run(*create_words("t-1", "t.k40c"), check=False)
+    assert refused.returncode == 1
+    assert "not allowed" in refused.stderr
+    assert list(farm.connection.compute.servers()) == []
+
+
+def test_a_reader_without_the_policies(lab: RunningLab, member: dict[str, str]) -> None:
+    said = complain(lab, OS_CLIENT_CONFIG_FILE=with_auth(lab, **member))
+    assert "placement:resource_providers:list" in said
