@@ -44,19 +44,19 @@ def matches(value: str, wanted: str) -> bool:
     return value == wanted
 
 
-def asked_of_aggregate(properties: dict[str, str]) -> dict[str, str]:
+def asked_of_aggregate(properties: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """Of a flavor's extra specs those that an aggregate has to match.
 
-    The filter takes those of its scope and those of none.
+    The filter takes those of its scope and those of none; where both name one key, both count.
     """
-    wanted = {}
+    wanted = []
     for key, value in properties.items():
         scope, colon, name = key.partition(":")
         if not colon:
-            wanted[key] = value
+            wanted.append((key, value))
         elif scope == AGGREGATE_SCOPE:
-            wanted[name] = value
-    return wanted
+            wanted.append((name, value))
+    return tuple(sorted(wanted))
 
 
 def _compare(operation: Callable[[float, float], bool], value: str, word: str) -> bool:

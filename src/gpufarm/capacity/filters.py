@@ -51,6 +51,8 @@ _HOST_STATE = frozenset(
     }
 )
 
+_IMAGE_NAMES = ("hw_", "img_", "os_")
+
 # nova/scheduler/filters/image_props_filter.py, with the names from before Nova 12.
 _IMAGE_WISHES = (
     "architecture",
@@ -103,7 +105,7 @@ def _compute(room: Room, _wanted: Need, _scheduler: Scheduler) -> Iterator[Obsta
 
 
 def _aggregate(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstacle]:
-    for key, value in sorted(wanted.aggregate.items()):
+    for key, value in wanted.aggregate:
         having = room.properties.get(key, frozenset())
         if not any(matches(has, value) for has in having):
             yield Obstacle("AGGREGATE", key, value, ", ".join(sorted(having)))
@@ -136,7 +138,11 @@ def _tenants(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstac
 
 
 def _images(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstacle]:
+    """Nova compares those of an image's properties that it has names for
+    (nova/objects/image_meta.py, ImageMetaProps)."""
     for key, values in sorted(room.properties.items()):
+        if not key.startswith(_IMAGE_NAMES):
+            continue
         value = wanted.image.get(key)
         if value and value not in values:
             yield Obstacle("IMAGE", key, value, ", ".join(sorted(values)))

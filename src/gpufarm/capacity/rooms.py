@@ -46,7 +46,7 @@ class Need(msgspec.Struct, frozen=True):
     flavor: str
     cards: dict[str, int]
     amounts: dict[str, int]
-    aggregate: dict[str, str]
+    aggregate: tuple[tuple[str, str], ...]
     required: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     card_traits: Mapping[str, frozenset[str]] = {}

@@ -41,4 +41,4 @@ def test_which_specs_are_for_aggregates() -> None:
         "hw:cpu_policy": "dedicated",
         "aggregate_instance_extra_specs:a:b": "1",
     }
-    assert asked_of_aggregate(specs) == {"gpu": "true", "a:b": "1"}
+    assert asked_of_aggregate(specs) == (("a:b", "1"), ("gpu", "true"), ("gpu", "true"))
