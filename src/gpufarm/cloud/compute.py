@@ -1,9 +1,11 @@
-"""Reading Nova: which consumers of allocations it knows."""
+"""Reading Nova: servers and migrations, and which consumers of allocations it knows."""
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import get_each, pages
+from gpufarm.cloud.rest import call, get_each, pages
+from gpufarm.model.claims import Migration, ServerState
 from gpufarm.model.cloud import NodeShare
 
 if TYPE_CHECKING:
@@ -70,11 +72,87 @@ def node_shares(connection: "Connection") -> dict[str, tuple[NodeShare, ...]]:
 
 def migration_ids(connection: "Connection") -> frozenset[str]:
     """Migrations that are under way or wait to be confirmed."""
+    return frozenset(migration.uuid for migration in migrations(connection))
+
+
+def migrations(connection: "Connection") -> tuple[Migration, ...]:
+    """Those that are under way or wait to be confirmed. Raises CloudError."""
     with faults("reading migrations"):
-        return frozenset(
-            migration["uuid"]
+        return tuple(
+            _migration(found)
             for status in UNDER_WAY
-            for migration in pages(
+            for found in pages(
                 connection.compute, "/os-migrations", "migrations", [("status", status)], "uuid"
             )
         )
+
+
+def server_states(connection: "Connection") -> tuple[ServerState, ...]:
+    """Servers of all projects as an administrator sees them. Raises CloudError."""
+    with faults("reading servers"):
+        query = [("all_tenants", "1")]
+        found = pages(connection.compute, "/servers/detail", "servers", query)
+        return tuple(_state(each) for each in found)
+
+
+def states_of(connection: "Connection", ids: list[str]) -> dict[str, ServerState]:
+    """{id: server} of those of `ids` that are there, soft-deleted ones too. Raises CloudError."""
+    with faults("reading servers"):
+        found = get_each(connection.compute, [f"/servers/{id_}" for id_ in ids])
+    return {
+        id_: _state(document["server"])
+        for id_, document in zip(ids, found, strict=True)
+        if document
+    }
+
+
+def deleted_since(connection: "Connection", when: float) -> frozenset[str]:
+    """Servers that were deleted after that time (seconds since 1970). Raises CloudError."""
+    since = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    query = [("all_tenants", "1"), ("changes-since", since)]
+    with faults("reading deleted servers"):
+        found = pages(connection.compute, "/servers/detail", "servers", query)
+        return frozenset(each["id"] for each in found if each["status"] == "DELETED")
+
+
+def set_state(connection: "Connection", server_id: str, state: str) -> None:
+    """Set `active` or `error`, which ends any task too. Raises CloudError."""
+    body = {"os-resetState": {"state": state}}
+    path = f"/servers/{server_id}/action"
+    call(connection.compute, f"setting server {server_id} to {state}", "POST", path, json=body)
+
+
+def delete_server(connection: "Connection", server_id: str) -> None:
+    """Ask for it; it goes on without us. Raises CloudError."""
+    call(connection.compute, f"deleting server {server_id}", "DELETE", f"/servers/{server_id}")
+
+
+def _state(found: Any) -> ServerState:
+    return ServerState(
+        id=found["id"],
+        name=found["name"],
+        status=found["status"],
+        task=found["OS-EXT-STS:task_state"],
+        host=found["OS-EXT-SRV-ATTR:host"],
+        updated=_seconds(found["updated"]),
+        launched=found["OS-SRV-USG:launched_at"] is not None,
+    )
+
+
+def _migration(found: Any) -> Migration:
+    return Migration(
+        id=found["id"],
+        uuid=found["uuid"],
+        server=found["instance_uuid"],
+        status=found["status"],
+        kind=found["migration_type"] or "",
+        source=found["source_compute"],
+        target=found["dest_compute"],
+        updated=_seconds(found["updated_at"] or found["created_at"]),
+    )
+
+
+def _seconds(text: str) -> float:
+    """Since 1970; Nova's times are UTC, some of them without saying so."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

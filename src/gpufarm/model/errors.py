@@ -11,7 +11,10 @@ GpufarmError
 │   ├── CloudConflict     somebody else changed the same thing
 │   └── NotInCloud
 ├── ClaimsError           a claim that cannot be looked at or put right
-│   └── CordonError       a card that cannot be closed or opened as asked
+│   ├── CordonError       a card that cannot be closed or opened as asked
+│   ├── DatabaseError     Nova's database, or how it was named
+│   ├── DomainInvalid     a text that is no libvirt domain
+│   └── RepairStopped     a repair met what it did not expect, and the rest was not begun
 ├── NotAdmitted           a server that cannot have its GPU now
 ├── ServerFailed          a server that Nova gave up on
 ├── HostError             a machine could not be looked at
@@ -137,6 +140,23 @@ class ClaimsError(GpufarmError):
 
 class CordonError(ClaimsError):
     code = "CORDON"
+
+
+class DatabaseError(ClaimsError):
+    code = "DATABASE"
+
+
+class DomainInvalid(ClaimsError):
+    code = "DOMAIN_INVALID"
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: {problem}")
+
+
+class RepairStopped(ClaimsError):
+    code = "REPAIR_STOPPED"
 
 
 class NotAdmitted(GpufarmError):

@@ -1,0 +1,128 @@
+"""Reading the four layers, and looking twice.
+
+What is decided here: the order, and what counts as seen. Placement is read first, then Nova, which
+knows a server before anything is allocated to it. No call reads two layers at once, so that a
+claim on the way from one to the next looks wrong for a moment: only what two readings find alike is
+shown.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gpufarm.claims.findings import Finding, findings
+from gpufarm.cloud import catalog, compute, nova_database, placement
+from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, NovaLayer, ServerState
+from gpufarm.model.cloud import Provider
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+Told = Callable[[str], None]
+
+SECOND_LOOK_SECONDS = 2.0
+"""Between the steps of a deletion lies one call of nova-compute to Placement."""
+
+
+def _nothing() -> dict[str, tuple[Guest, ...]]:
+    return {}
+
+
+def _no_hosts() -> dict[str, dict[str, HostCard]]:
+    return {}
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to read besides the APIs: `databases` are URLs, None without any."""
+
+    databases: tuple[str, ...] | None = None
+    guests: Callable[[], dict[str, tuple[Guest, ...]]] = _nothing
+    hosts: Callable[[], dict[str, dict[str, HostCard]]] = _no_hosts
+
+
+def check(
+    connection: "Connection", sources: Sources, patience: float, told: Told = lambda _: None
+) -> tuple[Finding, ...]:
+    """What is found twice. Raises CloudError, DatabaseError."""
+    first = findings(read(connection, sources, patience, told), patience)
+    if not first:
+        return ()
+    told("a second look")
+    time.sleep(SECOND_LOOK_SECONDS)
+    again = findings(read(connection, sources, patience, told), patience)
+    return tuple(found for found in again if found in first)
+
+
+def look_again(connection: "Connection", sources: Sources, patience: float, found: Finding) -> bool:
+    """Whether `found` still holds; only its host is read. Raises CloudError, DatabaseError."""
+    layers = read(connection, sources, patience, host=found.host)
+    return found in findings(layers, patience)
+
+
+def read(
+    connection: "Connection",
+    sources: Sources,
+    patience: float,
+    told: Told = lambda _: None,
+    host: str | None = None,
+) -> Layers:
+    """All layers, or what they say of one host. Raises CloudError, DatabaseError."""
+    hosts = catalog.compute_hosts(connection)
+    root = None
+    if host is not None:
+        names = [each.hypervisor_hostname for each in hosts if each.name == host]
+        hypervisor = names[0] if names else host
+        root = placement.root_of(connection, hypervisor)
+    told("resource providers and allocations")
+    providers = placement.providers(connection, root)
+    told("Nova's database, guests and hosts")
+    rows = None if sources.databases is None else nova_database.rows(sources.databases)
+    if host is not None and rows is not None:
+        rows = tuple(row for row in rows if row.hypervisor == hypervisor)
+    guests, functions = sources.guests(), sources.hosts()
+    told("servers and migrations")
+    at = time.time()
+    holders = _holders(providers, rows, guests if host is None else {host: guests.get(host, ())})
+    servers, deleted = _servers(connection, holders, at - patience, every=host is None)
+    moves = {migration.uuid: migration for migration in compute.migrations(connection)}
+    missing = {move.server for move in moves.values()} - servers.keys()
+    if missing:
+        servers |= compute.states_of(connection, sorted(missing))
+    return Layers(
+        at=at,
+        placement=providers,
+        nova=NovaLayer(hosts=hosts, servers=servers, migrations=moves, deleted=deleted, rows=rows),
+        guests=guests,
+        hosts=functions,
+    )
+
+
+def _holders(
+    providers: tuple[Provider, ...],
+    rows: tuple[DeviceRow, ...] | None,
+    guests: dict[str, tuple[Guest, ...]],
+) -> set[str]:
+    """Whoever has a card by any layer."""
+    return {
+        *(consumer for each in providers for consumer in each.allocations),
+        *(row.server for row in rows or () if row.server),
+        *(guest.id for found in guests.values() for guest in found if guest.devices),
+    }
+
+
+def _servers(
+    connection: "Connection", holders: set[str], since: float, *, every: bool
+) -> tuple[dict[str, ServerState], frozenset[str]]:
+    """Servers by id, and those of `holders` that were deleted after `since`.
+
+    Lists leave soft-deleted servers out: a holder that is in none is asked for by itself.
+    """
+    found = {each.id: each for each in compute.server_states(connection)} if every else {}
+    doubtful = sorted(holders - found.keys())
+    if not doubtful:
+        return found, frozenset()
+    found |= compute.states_of(connection, doubtful)
+    gone = frozenset(doubtful) - found.keys()
+    return found, gone & compute.deleted_since(connection, since) if gone else frozenset()

@@ -1,0 +1,171 @@
+"""From where `gpufarm claims` reads the layers that no API shows: database, guests, hosts."""
+
+import argparse
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cli.base import UsageError
+from gpufarm.cli.farm_target import find_lab
+from gpufarm.model.errors import DatabaseError, DomainInvalid
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+    from gpufarm.claims.reading import Sources
+    from gpufarm.model.claims import Guest, HostCard
+    from gpufarm.model.facts import HostFacts
+
+VARIABLE = "GPUFARM_NOVA_DATABASE"
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+MINUTE = 60.0
+PATIENCE_MINUTES = 10.0
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than",
+        metavar="MINUTES",
+        type=float,
+        default=PATIENCE_MINUTES,
+        help="leave alone what moved since; more than any build or move of a server takes "
+        "(default: 10)",
+    )
+    parser.add_argument(
+        "--database",
+        metavar="FILE",
+        type=Path,
+        help="a file with rights 0600 that holds the URL of Nova's database, mysql+pymysql://"
+        f"USER:PASSWORD@HOST/nova, one a line for each cell (env: {VARIABLE}, the URLs themselves)",
+    )
+    for option, value, help_ in (
+        ("--domains", "FILE", "its guests, as `virsh dumpxml` prints them"),
+        ("--capture", "FILE", "its functions, from `gpufarm host capture`"),
+        ("--ssh", "DEST", "its functions, over SSH"),
+    ):
+        parser.add_argument(
+            option,
+            metavar=f"HOST={value}",
+            action="append",
+            default=[],
+            type=_pair,
+            help=f"of a compute host: {help_}; may be given several times",
+        )
+    parser.add_argument("--ssh-config", metavar="FILE", type=Path, help="ssh's configuration file")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    host, equals, value = text.partition("=")
+    if not (host and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST=..., with a host as Nova names it")
+    return host, value
+
+
+def patience(parsed: argparse.Namespace) -> float:
+    """In seconds."""
+    if not 0 <= parsed.older_than < float("inf"):
+        raise UsageError("--older-than: 0 minutes or more are needed")
+    return float(parsed.older_than) * MINUTE
+
+
+def sources(parsed: argparse.Namespace, connection: "Connection") -> "Sources":
+    """What the options name, and all of the lab where that is the cloud. Raises DatabaseError."""
+    from gpufarm.claims.reading import Sources
+
+    lab = find_lab(connection)
+
+    def guests() -> dict[str, tuple["Guest", ...]]:
+        return {**_lab(lab, "guests"), **{host: _domains(file) for host, file in parsed.domains}}
+
+    def hosts() -> dict[str, dict[str, "HostCard"]]:
+        return {**_lab(lab, "hosts"), **_hosts(parsed)}
+
+    return Sources(databases=_databases(parsed, lab), guests=guests, hosts=hosts)
+
+
+def unread(parsed: argparse.Namespace, connection: "Connection") -> list[str]:
+    """Which layers were left out."""
+    if find_lab(connection) is not None:
+        return []
+    found = []
+    if not parsed.database and VARIABLE not in os.environ:
+        found.append("not read: Nova's table pci_devices (--database)")
+    if not parsed.domains:
+        found.append("not read: guests of the hypervisors (--domains)")
+    if not parsed.capture and not parsed.ssh:
+        found.append("not read: the hosts (--capture, --ssh)")
+    return found
+
+
+def _lab(lab: Any, layer: str) -> dict[str, Any]:
+    if lab is None:
+        return {}
+    from gpufarm.lab import claims
+
+    found: dict[str, Any] = getattr(claims, layer)(lab)
+    return found
+
+
+def _databases(parsed: argparse.Namespace, lab: Any) -> tuple[str, ...] | None:
+    if parsed.database:
+        return _urls(parsed.database)
+    if os.environ.get(VARIABLE):
+        return tuple(os.environ[VARIABLE].split())
+    if lab is None:
+        return None
+    from gpufarm.lab import claims
+
+    return claims.databases(lab)
+
+
+def _urls(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            rights = os.fstat(stream.fileno()).st_mode
+            if rights & OTHERS:
+                raise DatabaseError(f"{path}: others can read it: chmod 600 {path}")
+            lines = [line.strip() for line in stream.read(1 << 16).splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatabaseError(f"{path}: cannot be read: {error}") from error
+    found = tuple(line for line in lines if line and not line.startswith("#"))
+    if not found:
+        raise DatabaseError(f"{path}: no URL in it: mysql+pymysql://USER:PASSWORD@HOST/nova")
+    return found
+
+
+def _domains(file: str) -> tuple["Guest", ...]:
+    from gpufarm.claims import domains
+
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DomainInvalid(file, f"cannot be read: {error}") from error
+    return domains.parse(text, file)
+
+
+def _hosts(parsed: argparse.Namespace) -> dict[str, dict[str, "HostCard"]]:
+    from gpufarm.host import facts
+    from gpufarm.system import ssh
+    from gpufarm.system.capture import Captured, open_root
+
+    captured = {host: open_root(Path(file)) for host, file in parsed.capture}
+    reached = {host: Captured(ssh.read(to, parsed.ssh_config), to) for host, to in parsed.ssh}
+    return {host: functions(facts.read(root)) for host, root in {**captured, **reached}.items()}
+
+
+def functions(facts: "HostFacts") -> dict[str, "HostCard"]:
+    """A host's PCI functions, each with whoever has its VFIO device or its group open."""
+    from gpufarm.model.claims import HostCard
+
+    opened = {
+        path: holder.guest or f"{holder.command} ({holder.pid})"
+        for holder in facts.holders or ()
+        for path in holder.paths
+    }
+    found = {}
+    for each in facts.functions:
+        paths = (f"/dev/vfio/{each.iommu_group}", f"/dev/vfio/devices/{each.vfio_device}")
+        holder = next((opened[path] for path in paths if path in opened), None)
+        found[each.address] = HostCard(driver=each.driver, holder=holder)
+    return found
