@@ -109,7 +109,7 @@ def _of_server(view: View, card: Card, server: ServerState, amount: int) -> Iter
         f"{server.host}{given}",
         repair="take this card out of the server's allocation in Placement",
         safe=view.has_rows,
-        steps=(_release(card, server.id),),
+        steps=(_release(card, server.id, everything=False),),
     )
 
 
@@ -127,7 +127,7 @@ def _of_migration(view: View, card: Card, move: Migration) -> Iterator[Finding]:
             why=f"it is held for migration {move.id}, whose server {move.server} is gone",
             repair="remove the migration's allocation from Placement",
             safe=_unused(view, card, move.server),
-            steps=(_release(card, move.uuid),),
+            steps=(_release(card, move.uuid, everything=True),),
         )
     elif not view.waits(server) and not view.recent(server.updated):
         yield _stuck(view, card, move, server)
@@ -147,7 +147,7 @@ def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Find
         f"allocation; then `openstack server reboot --hard {server.id}` starts it on "
         f"{server.host}",
         safe=view.read_guests(card.host) and not view.guests(card.host, card.address),
-        steps=(*settle, EndMigration(migration=move), _release(card, move.uuid)),
+        steps=(*settle, EndMigration(migration=move), _release(card, move.uuid, everything=True)),
     )
 
 
@@ -163,7 +163,7 @@ def _of_nobody(view: View, card: Card, consumer: str) -> Iterator[Finding]:
         why="Nova knows neither a server nor a migration under way with that id",
         repair="remove the consumer's allocation from Placement",
         safe=_unused(view, card, consumer),
-        steps=(_release(card, consumer),),
+        steps=(_release(card, consumer, everything=True),),
     )
 
 
@@ -174,9 +174,9 @@ def _unused(view: View, card: Card, server: str) -> bool:
     return read and not in_guest and not view.rows_of(card.host, card.address, server)
 
 
-def _release(card: Card, consumer: str) -> Release:
+def _release(card: Card, consumer: str, *, everything: bool) -> Release:
     held = {card.provider.uuid: dict(card.provider.allocations[consumer])}
-    return Release(consumer=consumer, held=held)
+    return Release(consumer=consumer, held=held, everything=everything)
 
 
 # Guests

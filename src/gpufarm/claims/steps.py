@@ -10,10 +10,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="do"):
 
 
 class Release(Step, frozen=True, tag="release"):
-    """Take what `consumer` holds of these providers: {uuid: {resource class: amount}}."""
+    """Take what `consumer` holds of these providers: {uuid: {resource class: amount}}.
+
+    With `everything` all else that it holds goes too: vCPUs and memory of a migration.
+    """
 
     consumer: str
     held: dict[str, dict[str, int]]
+    everything: bool = False
 
 
 class FailServer(Step, frozen=True, tag="fail-server"):

@@ -3,19 +3,27 @@
 import argparse
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gpufarm.cli import claims_source
 from gpufarm.cli.base import Command, Lister
+from gpufarm.cli.columns import Wrapped
 
 if TYPE_CHECKING:
     from gpufarm.claims.findings import Finding
 
 COLUMNS = ("code", "host", "address", "holder", "layers", "lying", "repair", "safe")
 SHORT = ("host", "address", "finding")
+PLACE = ("code", "host", "address", "holder")
+PLACE_SHORT = ("host", "address", "code")
 FINDING_WIDTH = 62
+
+
+class Wide(Wrapped):
+    width = 44
 
 
 class Check(Lister):
@@ -57,9 +65,71 @@ class Check(Lister):
         self.found = bool(found)
         if not found:
             self.note("every claim matches")
-        if parsed_args.formatter == "table" and not parsed_args.columns:
+        if _for_reader(parsed_args):
             return SHORT, [short(each) for each in found]
         return COLUMNS, [row(each) for each in found]
+
+
+class Repair(Lister):
+    """Put right what `claims check` finds and what can be put right safely.
+
+    Done through the APIs of Placement and Nova, one finding after another, each looked for again
+    right before. What no API can do needs --allow-database-write. What is not shown to be safe is
+    listed and left. Everything that is done stands in a ledger beforehand.
+
+    Exit status 2 where something is left.
+    """
+
+    examples = """
+        # what would be done
+        gpufarm claims repair --dry-run --database nova.url
+
+        # do it
+        gpufarm claims repair --database nova.url --ledger /var/lib/gpufarm/claims
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        claims_source.add(parser)
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+        parser.add_argument(
+            "--allow-database-write",
+            action="store_true",
+            help="end migrations in Nova's database, with the rights of `claims grants --write`",
+        )
+        parser.add_argument(
+            "--ledger",
+            metavar="DIR",
+            type=Path,
+            help="where to write down what is done (default: gpufarm/claims in the XDG state home)",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
+        from gpufarm.claims import reading
+        from gpufarm.claims import repair as repairs
+        from gpufarm.system.ledger import Ledger
+
+        patience = claims_source.patience(parsed_args)
+        connection = self.connection()
+        sources = claims_source.sources(parsed_args, connection)
+        may_write = parsed_args.allow_database_write
+        with self.progress("reading the layers", quick=True) as progress:
+            found = reading.check(connection, sources, patience, progress.advance)
+        if parsed_args.dry_run:
+            planned = [(each, repairs.left(each, database_write=may_write)) for each in found]
+            self.found = bool(planned)
+            rows = [_outcome(parsed_args, each, why or each.repair) for each, why in planned]
+            return _columns(parsed_args, "repair"), rows
+        ledger = Ledger(parsed_args.ledger or _ledger_folder(), "repair")
+        door = repairs.CloudDoor(connection, sources, patience)
+        with self.progress("repairing", len(found)) as progress:
+            done = repairs.repair(door, found, ledger, progress.advance, database_write=may_write)
+        if ledger.path.exists():
+            self.note(f"what was done: {ledger.path}")
+        self.found = not all(outcome.done for outcome in done)
+        rows = [_outcome(parsed_args, each.finding, each.said) for each in done]
+        return _columns(parsed_args, "outcome"), rows
 
 
 class Grants(Command):
@@ -87,6 +157,25 @@ class Grants(Command):
 
         for line in nova_database.grants(parsed_args.user, write=parsed_args.write):
             self.app.stdout.write(f"{line}\n")
+
+
+def _ledger_folder() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("gpufarm")) / "claims"
+
+
+def _columns(parsed_args: argparse.Namespace, last: str) -> tuple[str, ...]:
+    return (*(PLACE_SHORT if _for_reader(parsed_args) else PLACE), last)
+
+
+def _outcome(parsed_args: argparse.Namespace, found: "Finding", said: str) -> tuple[Any, ...]:
+    place = _columns(parsed_args, "")[:-1]
+    return (*(getattr(found, column) for column in place), Wide(said))
+
+
+def _for_reader(parsed_args: argparse.Namespace) -> bool:
+    return parsed_args.formatter == "table" and not parsed_args.columns
 
 
 def row(found: "Finding") -> tuple[Any, ...]:
