@@ -208,8 +208,9 @@ def _guests(view: View, card: Card) -> Iterator[Finding]:
                 why=f"guest {guest.name} holds it, and Nova did not give it to that guest: a "
                 "server that gets this card fails to start (`PCI device ... is in use by driver "
                 "QEMU`)",
-                repair=f"on {card.host}: `virsh dumpxml {guest.id}` shows the guest; shut it down "
-                "if nobody misses it, and cordon the card until then",
+                repair=f"cordon the card; on {card.host} `virsh dumpxml {guest.id}` shows the "
+                "guest: end it if nobody misses it (nova-compute ends those of deleted servers, "
+                "every running_deleted_instance_poll_interval)",
                 safe=False,
             )
 
@@ -220,7 +221,8 @@ def _known(view: View, card: Card, guest: Guest) -> bool:
     if guest.id in view.layers.nova.deleted:
         return True
     if server is None:
-        return False
+        # One that outlived its server: what is to be said is said of the row, while there is one.
+        return view.rows_of(card.host, card.address, guest.id) > 0
     if view.busy(server) or view.moves(guest.id):
         return True
     if view.has_rows:
@@ -286,8 +288,6 @@ def _row(view: View, row: DeviceRow, server_id: str) -> Iterator[Finding]:
     server = view.servers.get(server_id)
     if server_id in view.layers.nova.deleted:
         return
-    if any(guest.id == server_id for guest in view.guests(host, address)) and server is None:
-        return  # what is to be said is said of the guest
     if server is not None:
         if view.busy(server) or view.moves(server_id) or _never_built(view, server):
             return
@@ -310,7 +310,7 @@ def _row(view: View, row: DeviceRow, server_id: str) -> Iterator[Finding]:
         lying="nova",
         why=f"its table pci_devices has the card as {row.status} to server {server_id}, which "
         f"{where}",
-        repair=f"{repair}; its guests go on",
+        repair=f"{repair}; guests of servers go on",
         safe=False,
     )
 
