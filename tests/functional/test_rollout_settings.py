@@ -33,6 +33,12 @@ SERVICE = rf"""
 set -e
 hostnamectl hostname {NAME} 2>/dev/null || echo {NAME} >/proc/sys/kernel/hostname
 mkdir -p /etc/nova
+cat >/etc/nova/nova.conf <<'END'
+[DEFAULT]
+transport_url = rabbit://a:b@c
+[pci]
+alias = {{"name": "theirs"}}
+END
 cat >/usr/local/bin/nova-compute <<'END'
 #!/bin/sh
 cat /etc/nova/nova.conf.d/*.conf >/run/nova-compute.read 2>/dev/null

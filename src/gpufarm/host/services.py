@@ -12,7 +12,7 @@ from gpufarm.host.apply import Applied
 from gpufarm.host.plan import feasible
 from gpufarm.host.rollout import TakenBack
 from gpufarm.host.target import Target
-from gpufarm.model.errors import HostUnequal, ServiceNotUp
+from gpufarm.model.errors import HostError, HostUnequal, ServiceNotUp
 from gpufarm.model.host_change import HostPlan, RunCommand, shown
 from gpufarm.model.services import Service, Services, restarted
 from gpufarm.system import journal
@@ -42,6 +42,7 @@ def look(
 def _parse(target: str, lines: Iterable[str]) -> Services:
     host, path = "", ""
     texts: dict[str, str] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
     there: list[str] = []
     services: list[Service] = []
     noted: list[str] = []
@@ -54,6 +55,8 @@ def _parse(target: str, lines: Iterable[str]) -> Services:
                 path, texts[rest] = rest, ""
             case "text", _ if path:
                 texts[path] += f"{rest}\n"
+            case "alias", [where, *words]:
+                aliases[where] = (*aliases.get(where, ()), " ".join(words))
             case "path", _:
                 there.append(rest)
             case "service", [name, active, sub, enabled, run]:
@@ -62,11 +65,14 @@ def _parse(target: str, lines: Iterable[str]) -> Services:
             case _:
                 noted.append(line)
     entries = journal.parse(target, Answer(tuple(noted), ())).entries
+    if not host:
+        raise HostError(f"{target}: it has no name: neither the kernel nor nova.conf has one")
     return Services(
         host=host,
         files=texts,
         paths=frozenset(there),
         services=tuple(services),
+        aliases=aliases,
         due=_due(entries[-1:]),
     )
 

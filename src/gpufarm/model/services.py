@@ -40,6 +40,7 @@ class Service(msgspec.Struct, frozen=True):
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """`host` is what Nova calls this host; `files` and `paths` are those asked for that are there.
 
+    `aliases` has {path: values of [pci] alias} of every file of Nova's.
     `due` are services whose restart was interrupted, so that they may not have read their files.
     """
 
@@ -47,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     paths: frozenset[str] = frozenset()
     services: tuple[Service, ...] = ()
+    aliases: dict[str, tuple[str, ...]] = {}
     due: frozenset[str] = frozenset()
 
 

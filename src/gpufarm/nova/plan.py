@@ -36,11 +36,11 @@ def plan(farm: Farm, now: Mapping[str, str], *, prune: bool = True) -> tuple[Cha
     changes = []
     for role, text in sorted(now.items()):
         to_be = _to_be(farm, role, text, prune=prune)
-        fields = differences(parse(text).flat(), to_be.flat())
-        if fields:
+        differing = differences(parse(text).flat(), to_be.flat())
+        if differing:
             action: Action = "change" if text else "create"
             reason = "differs from the farm file" if text else "no settings yet"
-            changes.append(Change(action, KIND, role, fields, reason))
+            changes.append(Change(action, KIND, role, differing, reason))
     return tuple(changes)
 
 
@@ -75,18 +75,18 @@ def _to_be(farm: Farm, role: str, text: str, *, prune: bool) -> Settings:
 
 
 def _names_card(farm: Farm, alias: str) -> bool:
-    found = _fields(alias)
+    found = fields(alias)
     return found is None or found.get("name") in farm.cards
 
 
 def _names_device(farm: Farm, spec: str) -> bool:
-    found = _fields(spec)
+    found = fields(spec)
     ids = {(card.vendor_id, card.product_id) for card in farm.cards.values()}
     return found is None or (found.get("vendor_id"), found.get("product_id")) in ids
 
 
-def _fields(value: str) -> dict[str, object] | None:
-    """None for a value that nobody's card can need, since Nova does not take it."""
+def fields(value: str) -> dict[str, object] | None:
+    """Of an alias or a device_spec; None for what Nova does not take, so that no card needs it."""
     try:
         found = json.loads(value)
     except ValueError:

@@ -88,6 +88,20 @@ def _refusals(farm: Farm, found: Services, name: str) -> Iterator[Finding]:
             f"its nova-compute calls itself {found.host}, which is not the {name} of the farm file",
             "name hosts in the farm file as `openstack compute service list` does",
         )
+    yield from _aliases_elsewhere(farm, found)
+
+
+def _aliases_elsewhere(farm: Farm, found: Services) -> Iterator[Finding]:
+    """Nova takes no alias from two files (nova/pci/request.py, _validate_multispec)."""
+    for path, values in found.aliases.items():
+        names = {str((settings_plan.fields(value) or {}).get("name")) for value in values}
+        both = sorted(names.intersection(farm.cards))
+        if both and path not in FILES:
+            yield _finding(
+                "ALIAS_ELSEWHERE",
+                f"{path} has an alias of the farm's cards too: {', '.join(both)}",
+                "take it out of there, without a restart: the farm's settings bring it",
+            )
 
 
 def _file_steps(farm: Farm, found: Services, *, prune: bool) -> Iterator[WriteFile]:

@@ -18,6 +18,7 @@ from gpufarm.host import services
 from gpufarm.host.apply import Applied
 from gpufarm.host.rollout import TakenBack
 from gpufarm.model.errors import (
+    HostError,
     HostInterrupted,
     HostNotChanged,
     HostRefused,
@@ -174,6 +175,27 @@ def test_settings_of_other_cards_stay_unless_pruned(compute: ModelHost) -> None:
     assert other in (compute.top / NOVA).read_text()
     put(compute, prune=True)
     assert other not in (compute.top / NOVA).read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("pci", 'alias = {"vendor_id": "10de", "name": "k40c"}'),
+        ("pci", 'alias:{"vendor_id": "10de",\n  "name":\n\t"k40c"}\nreport_in_placement = true'),
+        ("DEFAULT", 'pci_alias={"name": "k40c"}'),
+    ],
+)
+def test_an_alias_that_stands_elsewhere_too_is_refused(
+    section: str, line: str, compute: ModelHost
+) -> None:
+    path = "etc/nova/nova.conf.d/10-own.conf"
+    other = '[pci]\nalias = {"name": "theirs"}\nalias = no JSON\n'
+    compute.put(path, f"{other}[{section}]\n{line}\n[x]\nalias = {{}}\n")
+    with pytest.raises(HostRefused, match=rf"ALIAS_ELSEWHERE: /{path} has .* too: k40c "):
+        put(compute)
+    compute.put(path, other)
+    put(compute)
+    assert findings(compute) == []
 
 
 def test_a_service_that_was_stopped_stays_so_and_is_found(compute: ModelHost) -> None:
@@ -335,7 +357,7 @@ def test_nothing_of_nova_conf_is_told_but_the_name(compute: ModelHost) -> None:
 
 def test_a_host_without_a_name_is_left_alone(compute: ModelHost) -> None:
     compute.put("proc/sys/kernel/hostname", "\n")
-    with pytest.raises(HostNotChanged, match="no name"):
+    with pytest.raises(HostError, match="no name"):
         put(compute)
 
 

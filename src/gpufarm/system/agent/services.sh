@@ -1,5 +1,5 @@
-# Which services there are, what of ours says how they run, and the journal. Of anybody else's configuration only
-# the name that Nova gives this host is told: the rest of it has passwords.
+# Which services there are, what of ours says how they run, and the journal. Of anybody else's
+# configuration only the name that Nova gives this host and aliases are told: the rest has passwords.
 
 tell_file() {
   [ -f "$root$1" ] || return 0
@@ -9,23 +9,34 @@ tell_file() {
   say
 }
 
-# [DEFAULT] host in the order in which oslo.config reads these files, or else the kernel's name.
-nova_host() {
-  set --
+# Of a file of Nova's [DEFAULT] host and [pci] alias (of old [DEFAULT] pci_alias), which may go on in
+# lines that begin with a blank.
+tell_words() {
+  awk -v path="${1#"$root"}" '
+    function told() {
+      gsub(/[ \t]+/, " ", alias)
+      if (alias != "") print "alias", path, alias
+      alias = ""
+    }
+    /^[ \t]/ && alias != "" { alias = alias " " $0; next }
+    { told() }
+    /^[[]/ { section = $1 }
+    section == "[DEFAULT]" && sub(/^host[ \t]*[=:][ \t]*/, "") { sub(/[ \t]+$/, ""); print "host", $0 }
+    section == "[DEFAULT]" && sub(/^pci_alias[ \t]*[=:][ \t]*/, "") { alias = $0 }
+    section == "[pci]" && sub(/^(pci_)?alias[ \t]*[=:][ \t]*/, "") { alias = $0 }
+    END { told() }
+  ' "$1"
+}
+
+# The kernel's name of the host, and what Nova's files say in the order in which oslo.config reads
+# them: the last one counts.
+tell_nova() {
+  name=$(line_of "$root/proc/sys/kernel/hostname")
+  [ -z "$name" ] || say "host $name"
   for path in "$root"/etc/nova/nova.conf "$root"/etc/nova/nova-compute.conf \
     "$root"/etc/nova/nova.conf.d/*.conf "$root"/etc/nova/nova-compute.conf.d/*.conf; do
-    [ ! -f "$path" ] || set -- "$@" "$path"
+    [ ! -f "$path" ] || tell_words "$path"
   done
-  found=
-  [ $# -eq 0 ] || found=$(awk '
-    FNR == 1 || /^[[]/ { first = 0 }
-    /^[[]DEFAULT[]]/ { first = 1 }
-    first && sub(/^host[ \t]*[=:][ \t]*/, "") { sub(/[ \t]+$/, ""); name = $0 }
-    END { print name }
-  ' "$@")
-  found=${found:-$(line_of "$root/proc/sys/kernel/hostname")}
-  [ -n "$found" ] || fail "this host has no name"
-  say "$found"
 }
 
 tell_services() {
@@ -47,8 +58,7 @@ tell_services() {
 services() {
   command -v systemctl >/dev/null || [ -n "$root" ] || fail "there is no systemd on this host"
   set --
-  name=$(nova_host) || exit 3
-  say "host $name"
+  tell_nova
   while IFS= read -r line; do
     case $line in
     "service "*) set -- "$@" "${line#service }.service" ;;
