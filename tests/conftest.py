@@ -10,6 +10,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write golden files anew instead of comparing with them; review the diff",
     )
 
+    parser.addoption(
+        "--churn",
+        type=int,
+        metavar="N",
+        help="so many operations in the churn of claims (default: as many as a minute takes)",
+    )
+
 
 @pytest.fixture(scope="session")
 def regenerate(request: pytest.FixtureRequest) -> bool:
