@@ -129,7 +129,7 @@ def _of_migration(view: View, card: Card, move: Migration) -> Iterator[Finding]:
             safe=_unused(view, card, move.server),
             steps=(_release(card, move.uuid, everything=True),),
         )
-    elif not view.waits(server) and not view.recent(server.updated):
+    elif not (view.waits(server) or view.hidden(server) or view.recent(server.updated)):
         yield _stuck(view, card, move, server)
 
 

@@ -159,6 +159,10 @@ class View:
         """For its move to be confirmed or reverted: both sides are held, and rightly so."""
         return server.status == "VERIFY_RESIZE"
 
+    def hidden(self, server: ServerState) -> bool:
+        """In a cell that does not answer."""
+        return server.status == "UNKNOWN"
+
     def busy(self, server: ServerState) -> bool:
         """Whether Nova may be about to change what it holds."""
         return (

@@ -123,10 +123,13 @@ class Repair(Lister):
             return _columns(parsed_args, "repair"), rows
         ledger = Ledger(parsed_args.ledger or _ledger_folder(), "repair")
         door = repairs.CloudDoor(connection, sources, patience)
-        with self.progress("repairing", len(found)) as progress:
-            done = repairs.repair(door, found, ledger, progress.advance, database_write=may_write)
-        if ledger.path.exists():
-            self.note(f"what was done: {ledger.path}")
+        try:
+            with self.progress("repairing", quick=True) as progress:
+                told = progress.advance
+                done = repairs.repair(door, found, ledger, told, database_write=may_write)
+        finally:
+            if ledger.path.exists():
+                self.note(f"what was done: {ledger.path}")
         self.found = not all(outcome.done for outcome in done)
         rows = [_outcome(parsed_args, each.finding, each.said) for each in done]
         return _columns(parsed_args, "outcome"), rows

@@ -31,6 +31,9 @@ Nova has no list of them; these are what nova/compute and nova/conductor assign 
 """
 
 
+DOWN_CELL = "UNKNOWN"
+
+
 def server_ids(connection: "Connection") -> frozenset[str]:
     """Servers of all projects, those being built among them."""
     with faults("reading servers"):
@@ -128,6 +131,18 @@ def delete_server(connection: "Connection", server_id: str) -> None:
 
 
 def _state(found: Any) -> ServerState:
+    """Of a server in a cell that does not answer Nova shows little but its id, and this status
+    (api-guide, Handling Down Cells): nobody can say that it sits still."""
+    if found["status"] == DOWN_CELL:
+        return ServerState(
+            id=found["id"],
+            name="",
+            status=DOWN_CELL,
+            task=DOWN_CELL,
+            host=None,
+            updated=_seconds(found["created"]),
+            launched=True,
+        )
     return ServerState(
         id=found["id"],
         name=found["name"],

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,18 +72,18 @@ def test_churn(
         return time.monotonic() - began < SECONDS
 
     hands = [Worker(broken.lab, oracle, seed, more) for seed in range(HANDS)]
-    for hand in hands:
-        hand.start()
     looks, alarms, restarted = 0, set(), time.monotonic()
-    while any(hand.is_alive() for hand in hands):
-        if time.monotonic() - restarted > RESTART_SECONDS and more():
-            oracle.kills.append(time.time())
-            restart(broken, HOSTS[looks % 2])
-            restarted = time.monotonic()
-        alarms |= look(broken, oracle)
-        looks += 1
-    failed = [hand.failed for hand in hands if hand.failed]
-    assert not failed
+    with ThreadPoolExecutor(HANDS) as pool:
+        work = [pool.submit(hand.run) for hand in hands]
+        while not all(each.done() for each in work):
+            if time.monotonic() - restarted > RESTART_SECONDS and more():
+                oracle.kills.append(time.time())
+                restart(broken, HOSTS[looks % 2])
+                restarted = time.monotonic()
+            alarms |= look(broken, oracle)
+            looks += 1
+        for each in work:
+            each.result()
     record_property("operations", oracle.operations)
     record_property("looks", looks)
     assert not alarms
