@@ -12,7 +12,6 @@ import msgspec
 from gpufarm.capacity.aliases import card_name
 from gpufarm.capacity.obstacle import Obstacle
 from gpufarm.capacity.rooms import Room
-from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import Provider
 
 END = "delete or move servers"
@@ -23,15 +22,26 @@ ENABLE = "enable nova-compute"
 QUOTA = "delete servers of the project, or raise its quota"
 
 
+Step = tuple[str, str]
+"""(action, what it is done to)"""
+
+
 class Cure(msgspec.Struct, frozen=True, kw_only=True):
-    """`number` of those in `of` is enough: uuids of consumers, or addresses of cards; `what` is
-    what they free."""
+    """The first `number` of those in `of` are enough: uuids of consumers, or addresses of cards;
+    the others are of the same kind. `what` is what they free."""
 
     host: str | None
     action: str
     what: str
     number: int
     of: tuple[str, ...] = ()
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """The providers of one host, and the consumers that nobody knows."""
+
+    providers: tuple[Provider, ...]
+    lost: frozenset[str]
 
 
 def of_quota(over: Iterable[Obstacle]) -> tuple[Cure, ...]:
@@ -41,71 +51,91 @@ def of_quota(over: Iterable[Obstacle]) -> tuple[Cure, ...]:
 
 
 def of_host(
-    snapshot: Snapshot, room: Room, blocking: list[Obstacle], aliases: dict[str, str]
+    tree: Tree, room: Room, blocking: list[Obstacle], aliases: dict[str, str]
 ) -> tuple[Cure, ...]:
     """All that has to end; nothing where the host takes the server or no end would do."""
     cures: dict[tuple[str, str], Cure] = {}
     for obstacle in blocking:
-        found = _of(snapshot, room, obstacle, aliases)
+        found = _of(tree, room, obstacle, aliases)
         if not found:
             return ()
         cures |= {(each.action, each.what): each for each in found}
     return tuple(cures.values())
 
 
-def _of(snapshot: Snapshot, room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> list[Cure]:
+def _of(tree: Tree, room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> list[Cure]:
     match obstacle.code:
         case "HOST_DOWN" if obstacle.available == "down":
             return [Cure(host=room.host, action=START, what="host", number=1, of=(room.host,))]
         case "HOST_DISABLED":
             return [Cure(host=room.host, action=ENABLE, what="host", number=1, of=(room.host,))]
         case "NO_FREE_CARD" | "CORDONED" | "CARD_LEAKED":
-            return _of_cards(snapshot, room, obstacle, aliases)
+            return _of_cards(tree, room, obstacle, aliases)
         case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
-            return _of_amount(snapshot, room, obstacle)
+            return _of_amount(tree, room, obstacle)
         case _:
             return []
 
 
-def _of_cards(
-    snapshot: Snapshot, room: Room, obstacle: Obstacle, aliases: dict[str, str]
-) -> list[Cure]:
-    """First what costs nobody anything, then what does."""
-    name = obstacle.what
-    count, short = room.counts.get(name), _short(obstacle)
-    if count is None or count.total < _whole(obstacle.needed):
+def _of_cards(tree: Tree, room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> list[Cure]:
+    """First what costs nobody anything, then what does; only what is needed of it."""
+    name, needed = obstacle.what, _whole(obstacle.needed)
+    devices = tuple(each for each in tree.providers if name in each.inventories)
+    steps = _steps(devices, name, tree.lost)
+    if _free(devices, name, steps) < needed:
         return []
-    devices = [each for each in snapshot.devices() if each.root_uuid == room.root]
-    devices = [each for each in devices if name in each.inventories]
-    held = {who for each in devices for who in each.allocations}
-    card = card_name(name, aliases)
-    used = sum(
-        amounts.get(name, 0)
-        for each in devices
-        for who, amounts in each.allocations.items()
-        if who not in snapshot.lost
-    )
-    reserved = (each for each in devices if each.inventories[name].reserved)
-    ways = (
-        (UNCORDON, count.cordoned, (_address(each) for each in reserved if not each.allocations)),
-        (REPAIR, count.leaked, held & snapshot.lost),
-        (END, used, held - snapshot.lost),
-    )
+    chosen = steps
+    # The last ones are dropped first: they cost most.
+    for step in reversed(steps):
+        fewer = [each for each in chosen if each != step]
+        if _free(devices, name, fewer) >= needed:
+            chosen = fewer
     cures = []
-    for action, most, of in ways:
-        number = min(short, most)
-        if number:
-            short -= number
-            listed = tuple(sorted(of))
-            cures.append(Cure(host=room.host, action=action, what=card, number=number, of=listed))
-    return [] if short else cures
+    for action in dict.fromkeys(action for action, _ in chosen):
+        first = [what for kind, what in chosen if kind == action]
+        others = [what for kind, what in steps if kind == action and what not in first]
+        cures.append(
+            Cure(
+                host=room.host,
+                action=action,
+                what=card_name(name, aliases),
+                number=len(first),
+                of=(*first, *others),
+            )
+        )
+    return cures
 
 
-def _of_amount(snapshot: Snapshot, room: Room, obstacle: Obstacle) -> list[Cure]:
+def _steps(devices: tuple[Provider, ...], name: str, lost: frozenset[str]) -> list[Step]:
+    reserved = sorted(_address(each) for each in devices if each.inventories[name].reserved)
+    held = sorted({who for each in devices for who in each.allocations})
+    return [
+        *((UNCORDON, address) for address in reserved),
+        *((REPAIR, who) for who in held if who in lost),
+        *((END, who) for who in held if who not in lost),
+    ]
+
+
+def _free(devices: tuple[Provider, ...], name: str, done: list[Step]) -> int:
+    """Cards that are free once all of `done` are."""
+    opened = {what for action, what in done if action == UNCORDON}
+    gone = {what for action, what in done if action != UNCORDON}
+    free = 0
+    for each in devices:
+        stock = each.inventories[name]
+        reserved = 0 if _address(each) in opened else stock.reserved
+        held = sum(
+            amounts.get(name, 0) for who, amounts in each.allocations.items() if who not in gone
+        )
+        free += max(0, stock.total - reserved - held)
+    return free
+
+
+def _of_amount(tree: Tree, room: Room, obstacle: Obstacle) -> list[Cure]:
     """The fewest servers that free enough, the largest first."""
     if _whole(obstacle.needed) > room.largest.get(obstacle.what, 0):
         return []
-    (root,) = (each for each in snapshot.providers if each.uuid == room.root)
+    (root,) = (each for each in tree.providers if each.uuid == room.root)
     having = sorted(
         (
             (amounts[obstacle.what], who)
@@ -121,7 +151,7 @@ def _of_amount(snapshot: Snapshot, room: Room, obstacle: Obstacle) -> list[Cure]
             number += 1
     if short > 0:
         return []
-    listed = tuple(who for _, who in having)
+    listed = tuple(who for _, who in having[:number])
     return [Cure(host=room.host, action=END, what=obstacle.what, number=number, of=listed)]
 
 

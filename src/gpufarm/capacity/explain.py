@@ -12,7 +12,7 @@ import msgspec
 from gpufarm.capacity import messages, quota
 from gpufarm.capacity.admission import no_zone, unjudged
 from gpufarm.capacity.aliases import known
-from gpufarm.capacity.cures import Cure, of_host, of_quota
+from gpufarm.capacity.cures import Cure, Tree, of_host, of_quota
 from gpufarm.capacity.filters import of_filters, unknown
 from gpufarm.capacity.flavors import can_start
 from gpufarm.capacity.obstacle import NOVA, PLACEMENT, Obstacle
@@ -180,7 +180,8 @@ def _cures(
     aliases: Mapping[str, str],
 ) -> tuple[Cure, ...]:
     cures: list[Cure] = []
+    trees, names = snapshot.trees(), dict(aliases)
     for room in found:
         blocking = [each for each in judged[room.host] if each.blocks]
-        cures += of_host(snapshot, room, blocking, dict(aliases))
+        cures += of_host(Tree(trees[room.root], snapshot.lost), room, blocking, names)
     return tuple(cures)

@@ -70,18 +70,17 @@ def read(
         limits=quota.limits(connection, project) if project else (),
         scheduler=asked.scheduler,
     )
+    doubtful = sorted(suspects(snapshot, servers))
+    if doubtful:
+        step(f"{len(doubtful)} holders of cards that are not in Nova's list of servers")
+        lost, gone = _settle(connection, doubtful)
+        kept = tuple(without(found, gone) for found in providers)
+        snapshot = msgspec.structs.replace(snapshot, providers=kept, lost=lost)
     if asked.hardware and any(numa.shape(flavor, {}) for flavor in flavors):
         step("NUMA topologies of servers")
         shares = compute.node_shares(connection)
         snapshot = msgspec.structs.replace(snapshot, cells=cells(snapshot, asked.hardware, shares))
-    doubtful = sorted(suspects(snapshot, servers))
-    if not doubtful:
-        return snapshot
-    step(f"{len(doubtful)} holders of cards that are not in Nova's list of servers")
-    lost, gone = _settle(connection, doubtful)
-    return msgspec.structs.replace(
-        snapshot, providers=tuple(without(found, gone) for found in providers), lost=lost
-    )
+    return snapshot
 
 
 def _settle(connection: "Connection", doubtful: list[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -40,6 +40,13 @@ class Snapshot(msgspec.Struct, frozen=True):
             if provider.uuid == provider.root_uuid
         }
 
+    def trees(self) -> dict[str, tuple[Provider, ...]]:
+        """{uuid of a root provider: it and the devices below}."""
+        found: dict[str, list[Provider]] = {}
+        for provider in self.providers:
+            found.setdefault(provider.root_uuid, []).append(provider)
+        return {root: tuple(tree) for root, tree in found.items()}
+
     def devices(self) -> tuple[Provider, ...]:
         """The PCI providers, each below its host's root."""
         return tuple(found for found in self.providers if found.uuid != found.root_uuid)
