@@ -9,7 +9,7 @@ PYTEST_FLAGS ?=
 HOSTS ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test test-hosts check lint types imports unit functional bench-host bench-lab lock schema clean
+.PHONY: help up down reset test test-hosts check lint types imports unit functional bench-claims bench-host bench-lab lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ functional: $(MADE)-dev ## the tests on a real OpenStack
 
 bench-host: $(MADE)-lab ## how quickly hosts are read, compared with lspci; HOSTS=6: over SSH too
 	@$(BIN)/python benchmarks/host.py --hosts $(HOSTS)
+
+bench-claims: $(MADE)-lab ## how capacity and claims are read in a cloud of 8,000 cards
+	@$(BIN)/python benchmarks/claims.py
 
 bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
 	@$(BIN)/python benchmarks/lab.py

@@ -11,7 +11,6 @@ already and on new ones. Prints a table and, last, the name of a JSON file with 
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 from gpufarm.host import facts, names, report
 from gpufarm.host.cards import cards
@@ -44,18 +45,6 @@ MOST_TIMES_ONE = 1.5
 AT_ONCE = 2
 HEADER = 64
 SPACE = 4096
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((each for each in lines if each.startswith("model name")), "x: ?")
-    return {
-        "processor": model.split(":")[1].strip(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 def tree(top: Path, functions: int) -> Path:

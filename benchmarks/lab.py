@@ -8,7 +8,6 @@ Prints a table to look at and, last, the name of a JSON file with the same numbe
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from machine import machine
 
 HOST = {
     "version": 1,
@@ -41,23 +41,6 @@ HOST = {
 }
 REACH = {"first": 30.0, "warm": 8.0, "again": 8.0, "hosts-24": 20.0}
 REACH_MB = 600.0
-
-
-def machine() -> dict[str, Any]:
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 def up(state: Path, hosts: Path, mode: str, environment: dict[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gpufarm.claims.findings import Finding, findings
-from gpufarm.cloud import catalog, compute, nova_database, placement
+from gpufarm.cloud import catalog, compute, nova_database, placement, placement_database
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, NovaLayer, ServerState
 from gpufarm.model.cloud import Provider
 
@@ -35,9 +35,13 @@ def _no_hosts() -> dict[str, dict[str, HostCard]]:
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to read besides the APIs: `databases` are URLs, None without any."""
+    """What there is to read besides the APIs.
+
+    `databases` are URLs of Nova's, `placement` of Placement's; None without any.
+    """
 
     databases: tuple[str, ...] | None = None
+    placement: str | None = None
     guests: Callable[[], dict[str, tuple[Guest, ...]]] = _nothing
     hosts: Callable[[], dict[str, dict[str, HostCard]]] = _no_hosts
 
@@ -76,7 +80,10 @@ def read(
         hypervisor = names[0] if names else host
         root = placement.root_of(connection, hypervisor)
     told("resource providers and allocations")
-    providers = placement.providers(connection, root)
+    if sources.placement is None or host is not None:
+        providers = placement.providers(connection, root)
+    else:
+        providers = placement_database.providers(sources.placement)
     told("Nova's database, guests and hosts")
     rows = None if sources.databases is None else nova_database.rows(sources.databases)
     if host is not None and rows is not None:

@@ -156,10 +156,17 @@ class Grants(Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        from gpufarm.cloud import nova_database
+        from gpufarm.cloud import nova_database, placement_database
+        from gpufarm.cloud.database import grants
 
-        for line in nova_database.grants(parsed_args.user, write=parsed_args.write):
-            self.app.stdout.write(f"{line}\n")
+        rights = [
+            ("nova", "SELECT", nova_database.READ),
+            *([("nova", "UPDATE", nova_database.WRITE)] if parsed_args.write else []),
+            ("placement", "SELECT", placement_database.READ),
+        ]
+        for database, right, tables in rights:
+            for line in grants(parsed_args.user, database, right, tables):
+                self.app.stdout.write(f"{line}\n")
 
 
 def _ledger_folder() -> Path:

@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpufarm.cli import databases
 from gpufarm.cli.base import UsageError
 from gpufarm.cli.farm_target import find_lab
-from gpufarm.model.errors import DatabaseError, DomainInvalid
+from gpufarm.model.errors import DomainInvalid
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gpufarm.model.claims import Guest, HostCard
     from gpufarm.model.facts import HostFacts
 
-VARIABLE = "GPUFARM_NOVA_DATABASE"
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 MINUTE = 60.0
 PATIENCE_MINUTES = 10.0
 
@@ -37,8 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="a file with rights 0600 that holds the URL of Nova's database, mysql+pymysql://"
-        f"USER:PASSWORD@HOST/nova, one a line for each cell (env: {VARIABLE}, the URLs themselves)",
+        "USER:PASSWORD@HOST/nova, one a line for each cell "
+        f"(env: {databases.NOVA}, the URLs themselves)",
     )
+    databases.add_placement(parser)
     for option, value, help_ in (
         ("--domains", "FILE", "its guests, as `virsh dumpxml` prints them"),
         ("--capture", "FILE", "its functions, from `gpufarm host capture`"),
@@ -81,7 +81,12 @@ def sources(parsed: argparse.Namespace, connection: "Connection") -> "Sources":
     def hosts() -> dict[str, dict[str, "HostCard"]]:
         return {**_lab(lab, "hosts"), **_hosts(parsed)}
 
-    return Sources(databases=_databases(parsed, lab), guests=guests, hosts=hosts)
+    return Sources(
+        databases=_databases(parsed, lab),
+        placement=databases.placement(parsed),
+        guests=guests,
+        hosts=hosts,
+    )
 
 
 def unread(parsed: argparse.Namespace, connection: "Connection") -> list[str]:
@@ -89,7 +94,7 @@ def unread(parsed: argparse.Namespace, connection: "Connection") -> list[str]:
     if find_lab(connection) is not None:
         return []
     found = []
-    if not parsed.database and VARIABLE not in os.environ:
+    if not parsed.database and databases.NOVA not in os.environ:
         found.append("not read: Nova's table pci_devices (--database)")
     if not parsed.domains:
         found.append("not read: guests of the hypervisors (--domains)")
@@ -108,30 +113,12 @@ def _lab(lab: Any, layer: str) -> dict[str, Any]:
 
 
 def _databases(parsed: argparse.Namespace, lab: Any) -> tuple[str, ...] | None:
-    if parsed.database:
-        return _urls(parsed.database)
-    if os.environ.get(VARIABLE):
-        return tuple(os.environ[VARIABLE].split())
-    if lab is None:
-        return None
+    named = databases.read(parsed.database, databases.NOVA)
+    if named or lab is None:
+        return named
     from gpufarm.lab import claims
 
     return claims.databases(lab)
-
-
-def _urls(path: Path) -> tuple[str, ...]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            rights = os.fstat(stream.fileno()).st_mode
-            if rights & OTHERS:
-                raise DatabaseError(f"{path}: others can read it: chmod 600 {path}")
-            lines = [line.strip() for line in stream.read(1 << 16).splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatabaseError(f"{path}: cannot be read: {error}") from error
-    found = tuple(line for line in lines if line and not line.startswith("#"))
-    if not found:
-        raise DatabaseError(f"{path}: no URL in it: mysql+pymysql://USER:PASSWORD@HOST/nova")
-    return found
 
 
 def _domains(file: str) -> tuple["Guest", ...]:

@@ -2,15 +2,13 @@
 
 What is decided here: which tables and columns are looked at, and which rights that takes. Reading
 needs SELECT on the columns of `READ`; ending a migration needs UPDATE on two columns more.
-SQLAlchemy is imported here only: it comes with the extra `database`, and with the lab.
 """
 
-import contextlib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gpufarm.cloud.database import connect
 from gpufarm.model.claims import DeviceRow, Migration
 from gpufarm.model.errors import DatabaseError
 
@@ -24,7 +22,6 @@ READ: dict[str, tuple[str, ...]] = {
 }
 WRITE: dict[str, tuple[str, ...]] = {"migrations": ("status", "updated_at")}
 
-CONNECT_SECONDS = 5
 ENDED = "failed"
 """A state in which the source's nova-compute frees what the migration held (nova/db/main/api.py,
 migration_get_in_progress_and_error_by_host_and_node; nova/pci/manager.py, clean_usage)."""
@@ -37,28 +34,11 @@ WHERE p.deleted = 0 AND c.deleted = 0
 """
 
 
-def grants(user: str, *, write: bool) -> tuple[str, ...]:
-    """SQL that gives `user` (NAME or NAME@HOST) the rights, for MySQL and MariaDB.
-
-    Raises DatabaseError for a name that would have to be quoted.
-    """
-    name, _, host = user.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,32}", name) or not re.fullmatch(r"[\w.%:-]{0,255}", host):
-        raise DatabaseError(f"{user!r} is no plain user name: letters, digits, _; then @HOST")
-    account = f"'{name}'@'{host or '%'}'"
-    rights = [("SELECT", READ), *([("UPDATE", WRITE)] if write else [])]
-    return tuple(
-        f"GRANT {right} ({', '.join(columns)}) ON nova.{table} TO {account};"
-        for right, tables in rights
-        for table, columns in tables.items()
-    )
-
-
 def rows(urls: Sequence[str]) -> tuple[DeviceRow, ...]:
     """pci_devices of every cell. Raises DatabaseError."""
     found: list[DeviceRow] = []
     for url in urls:
-        with _connection(url) as connection:
+        with connect(url) as connection:
             found += [_row(each) for each in connection.exec_driver_sql(_ROWS)]
     return tuple(found)
 
@@ -66,7 +46,7 @@ def rows(urls: Sequence[str]) -> tuple[DeviceRow, ...]:
 def migration_status(urls: Sequence[str], migration: Migration) -> str | None:
     """Its status now; None where no cell has it. Raises DatabaseError."""
     for url in urls:
-        with _connection(url) as connection:
+        with connect(url) as connection:
             found = connection.execute(_text(_STATUS), _key(migration)).scalar()
             if found is not None:
                 return str(found)
@@ -80,7 +60,7 @@ def set_migration_status(urls: Sequence[str], migration: Migration, before: str,
     """
     now = datetime.now(UTC).replace(tzinfo=None)
     for url in urls:
-        with _connection(url) as connection:
+        with connect(url) as connection:
             values = {**_key(migration), "before": before, "after": to, "now": now}
             changed = connection.execute(_text(_UPDATE), values).rowcount
             if changed > 1:
@@ -105,48 +85,6 @@ def _text(statement: str) -> Any:
     from sqlalchemy import text
 
     return text(statement)
-
-
-@contextlib.contextmanager
-def _connection(url: str) -> Iterator[Any]:
-    """A transaction, committed at the end of the block; no message has the password."""
-    try:
-        from sqlalchemy import create_engine
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-    except ImportError as error:
-        raise DatabaseError(
-            "SQLAlchemy is not installed: pip install 'gpufarm[database]'"
-        ) from error
-    try:
-        where = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise DatabaseError(
-            "the URL of the database is none: mysql+pymysql://USER:PASSWORD@HOST/nova"
-        ) from error
-    shown = where.render_as_string(hide_password=True).partition("?")[0]
-    try:
-        engine = create_engine(where, **_limits(where.get_backend_name()))
-        try:
-            with engine.begin() as connection:
-                yield connection
-        finally:
-            engine.dispose()
-    except (SQLAlchemyError, ImportError) as error:
-        raise DatabaseError(f"{shown}: {_reason(error)}") from error
-
-
-def _limits(backend: str) -> dict[str, Any]:
-    if backend != "mysql":
-        return {}
-    # A statement that hangs is given up as one that nobody answers.
-    seconds = {"connect_timeout": CONNECT_SECONDS, "read_timeout": 60, "write_timeout": 60}
-    return {"connect_args": seconds}
-
-
-def _reason(error: Exception) -> str:
-    """The driver's own words in one line, without the statement and its values."""
-    return " ".join(str(getattr(error, "orig", None) or error).split())[:300]
 
 
 def _row(found: Any) -> DeviceRow:
