@@ -110,14 +110,6 @@ def test_a_database_of_something_else(tmp_path: Path) -> None:
         nova_database.rows([f"sqlite:///{tmp_path}/empty.sqlite"])
 
 
-def test_grants_name_columns_and_nothing_else() -> None:
-    reading = nova_database.grants("gpufarm@10.0.0.5", write=False)
-    assert all(line.startswith("GRANT SELECT (") for line in reading)
-    assert all("TO 'gpufarm'@'10.0.0.5';" in line for line in reading)
-    more = set(nova_database.grants("gpufarm@10.0.0.5", write=True)) - set(reading)
-    assert more == {"GRANT UPDATE (status, updated_at) ON nova.migrations TO 'gpufarm'@'10.0.0.5';"}
-
-
 def test_every_column_that_is_granted_is_there() -> None:
     from nova.db.main import models
 
@@ -125,9 +117,3 @@ def test_every_column_that_is_granted_is_there() -> None:
     for granted in (nova_database.READ, nova_database.WRITE):
         for table, columns in granted.items():
             assert set(columns) <= set(tables[table].columns.keys())
-
-
-@pytest.mark.parametrize("user", ["", "a b", "a'@'%", "a@b c", "a`", "a;DROP"])
-def test_a_user_that_would_have_to_be_quoted(user: str) -> None:
-    with pytest.raises(DatabaseError, match="plain user name"):
-        nova_database.grants(user, write=False)
