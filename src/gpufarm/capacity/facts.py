@@ -18,7 +18,7 @@ from gpufarm.capacity.cells import cells
 from gpufarm.capacity.rooms import traits_of
 from gpufarm.capacity.scheduler import Scheduler
 from gpufarm.capacity.snapshot import Snapshot
-from gpufarm.cloud import catalog, compute, placement, quota
+from gpufarm.cloud import catalog, compute, placement, placement_database, quota
 from gpufarm.model.cloud import Provider
 from gpufarm.model.host import HostFile
 
@@ -32,7 +32,8 @@ SECOND_LOOK_SECONDS = 2.0
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be read beside the cards: hosts without any, another project's quota, traits.
 
-    `scheduler` and `hardware` are what is known without asking the cloud.
+    `scheduler` and `hardware` are what is known without asking the cloud. `placement_database` is
+    the URL of Placement's, read instead of its API where hosts without cards are not asked for.
     """
 
     every_host: bool = False
@@ -40,6 +41,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     traits: frozenset[str] = frozenset()
     scheduler: Scheduler = Scheduler()
     hardware: tuple[HostFile, ...] = ()
+    placement_database: str | None = None
 
 
 def read(
@@ -47,14 +49,18 @@ def read(
     step: Callable[[str], None] = lambda _: None,
     question: Question | None = None,
 ) -> Snapshot:
-    """One snapshot; `step` is told what is being read. Raises CloudError.
+    """One snapshot; `step` is told what is being read. Raises CloudError, DatabaseError.
 
     Without a `question` it is that of `capacity`: hosts with cards, the connection's project.
     """
     asked = question or Question()
     hosts = catalog.compute_hosts(connection) if asked.every_host else ()
     step("resource providers and allocations")
-    providers = placement.providers(connection, hosts=[host.hypervisor_hostname for host in hosts])
+    if asked.placement_database and not asked.every_host:
+        providers = placement_database.providers(asked.placement_database)
+    else:
+        names = [host.hypervisor_hostname for host in hosts]
+        providers = placement.providers(connection, hosts=names)
     step("servers")
     servers = compute.server_ids(connection)
     step("hosts, flavors and aggregates")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gpufarm.cli import scheduler_source
+from gpufarm.cli import databases, scheduler_source
 from gpufarm.cli.base import Lister, UsageError
 from gpufarm.model.errors import CloudUnreachable
 
@@ -53,6 +53,7 @@ class Capacity(Lister):
             help="show it again and again, every so many seconds (default: 5), until Ctrl-C",
         )
         scheduler_source.add_options(parser)
+        databases.add_placement(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Table]]:
@@ -88,7 +89,10 @@ class Capacity(Lister):
         from gpufarm.capacity import cards, facts, flavors, report
 
         with self.progress("reading the cloud", quick=True) as progress:
-            question = scheduler_source.question(connection, parsed_args)
+            question = msgspec.structs.replace(
+                scheduler_source.question(connection, parsed_args),
+                placement_database=databases.placement(parsed_args),
+            )
             snapshot = facts.read(connection, progress.advance, question)
         for text in report.notes(snapshot):
             self.note(text)

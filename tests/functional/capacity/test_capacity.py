@@ -16,6 +16,8 @@ import pytest
 from gpu_farm import Create, can_start, capacity, row
 from running_lab import RunningLab
 
+from gpufarm.cloud import placement, placement_database
+
 pytestmark = pytest.mark.lab
 
 HOSTS = {"gtx1080-01": "10de:1b80", "k40c-01": "10de:1024", "hgx-01": "10de:2330"}
@@ -123,6 +125,25 @@ def test_openstack_with_a_wrong_password_says_so_in_our_words(farm: RunningLab) 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: connecting: ")
     assert "the credentials were not accepted (HTTP 401)" in done.stderr
+
+
+def test_placements_database_says_the_same_as_its_api(
+    farm: RunningLab, create: Create, tmp_path: Path
+) -> None:
+    create("t-1", "t.h100x3")
+    api = placement.providers(farm.connection)
+    url = f"sqlite:///{farm.state}/db/placement.sqlite?timeout=60"
+    assert placement_database.providers(url) == api
+    assert any(provider.allocations for provider in api)
+    named = tmp_path / "placement.url"
+    named.touch(0o600)
+    named.write_text(url)
+    done = farm.run("capacity", "--placement-database", str(named), "-f", "json")
+    assert json.loads(done.stdout) == capacity(farm)
+    named.chmod(0o644)
+    refused = farm.run("capacity", "--placement-database", str(named), check=False)
+    assert refused.returncode == 1
+    assert f"chmod 600 {named}" in refused.stderr
 
 
 def test_formats(farm: RunningLab) -> None:
