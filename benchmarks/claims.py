@@ -135,7 +135,7 @@ class Bench:
         found["answer"] = json.loads((self.folder / "output.json").read_text())
         return found
 
-    def rounds(self, baseline: bool) -> dict[str, dict[str, Any]]:
+    def rounds(self, sizes: list[int], *, baseline: bool) -> dict[str, dict[str, Any]]:
         cloud = Cloud(self.state, HOST)
         database = ("--placement-database", str(self.folder / "placement.url"))
         commands = {
@@ -145,7 +145,7 @@ class Bench:
         }
         results = {}
         before = 0
-        for size in SIZES:
+        for size in sizes:
             cloud.copy_hosts(before, size, SERVERS)
             before = size
             answers = {}
@@ -182,6 +182,7 @@ def show(name: str, size: int, found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hosts", type=int, action="append", help="how many (100, then 1000)")
     parser.add_argument("--no-baseline", action="store_true", help="without `one by one`")
     parser.add_argument("-o", "--output", type=Path, help="the JSON file")
     parsed = parser.parse_args()
@@ -195,9 +196,10 @@ def main() -> None:
         bench = Bench(Path(folder))
         try:
             bench.start()
-            found = bench.rounds(not parsed.no_baseline)
+            found = bench.rounds(sorted(parsed.hosts or SIZES), baseline=not parsed.no_baseline)
         finally:
-            bench.gpufarm("lab", "reset")
+            if bench.state.exists():
+                bench.gpufarm("lab", "reset")
     print(f"(reach: {CARDS_A_REQUEST} cards or more a request, {REACH_MB} MB)")
     output = parsed.output or Path(tempfile.gettempdir()) / "gpufarm-bench-claims.json"
     output.write_text(json.dumps({"machine": on, "rounds": found}, indent=1))
