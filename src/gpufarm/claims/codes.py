@@ -1,12 +1,5 @@
 """What can be wrong with a claim; docs/reference/claims.md explains each."""
 
-import msgspec
-
-
-class Code(msgspec.Struct, frozen=True):
-    means: str
-
-
 ALLOCATION_LEFT_BEHIND = "ALLOCATION_LEFT_BEHIND"
 MIGRATION_STUCK = "MIGRATION_STUCK"
 BUILD_STUCK = "BUILD_STUCK"
@@ -19,16 +12,16 @@ CLAIMED_TWICE = "CLAIMED_TWICE"
 ALLOCATION_MISSING = "ALLOCATION_MISSING"
 HOST_GONE = "HOST_GONE"
 
-CODES = {
-    ALLOCATION_LEFT_BEHIND: Code("Placement holds a card for a server that has none or another"),
-    MIGRATION_STUCK: Code("a migration ended in the middle and holds cards of both sides"),
-    BUILD_STUCK: Code("a server that was never built holds a card"),
-    ROW_LEFT_BEHIND: Code("Nova's table has a card for a server that is gone or elsewhere"),
-    CARD_GONE: Code("a card that the host no longer has"),
-    CONSUMER_UNKNOWN: Code("Placement holds a card for something that does not exist"),
-    IN_USE_UNKNOWN: Code("a guest has a card, and Nova does not know"),
-    NOT_BOUND_TO_VFIO: Code("a free card that another driver of the host has"),
-    CLAIMED_TWICE: Code("two servers have one card"),
-    ALLOCATION_MISSING: Code("a server has a card that Placement counts as free"),
-    HOST_GONE: Code("cards of a host that Nova no longer knows"),
+CODES: dict[str, str] = {
+    ALLOCATION_LEFT_BEHIND: "Placement holds a card for a server that has none or another",
+    MIGRATION_STUCK: "a migration ended in the middle and holds cards of both sides",
+    BUILD_STUCK: "a server that was never built holds a card",
+    ROW_LEFT_BEHIND: "Nova's table has a card for a server that is gone or elsewhere",
+    CARD_GONE: "a card that the host no longer has",
+    CONSUMER_UNKNOWN: "Placement holds a card for something that does not exist",
+    IN_USE_UNKNOWN: "a guest has a card, and Nova does not know",
+    NOT_BOUND_TO_VFIO: "a free card that another driver of the host has",
+    CLAIMED_TWICE: "two servers have one card",
+    ALLOCATION_MISSING: "a server has a card that Placement counts as free",
+    HOST_GONE: "cards of a host that Nova no longer knows",
 }

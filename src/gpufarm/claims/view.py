@@ -4,7 +4,6 @@ What is decided here: what each layer says of one card, in words and in numbers,
 server or a migration is still moving. Nothing that moved within `patience` seconds is judged.
 """
 
-from collections.abc import Iterable
 from functools import cached_property
 
 import msgspec
@@ -13,7 +12,6 @@ from gpufarm.claims.cards import address_of
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, Migration, ServerState
 from gpufarm.model.cloud import ComputeHost, Provider
 
-AVAILABLE = "available"
 TAKEN = frozenset(("allocated", "claimed"))
 """nova/objects/fields.py, PciDeviceStatus."""
 
@@ -36,6 +34,8 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class View:
+    """`patience` in seconds."""
+
     def __init__(self, layers: Layers, patience: float) -> None:
         self.layers = layers
         self.patience = patience
@@ -84,19 +84,17 @@ class View:
         """By host and address of the provider: a VF's is that of its PF."""
         found: dict[tuple[str, str], tuple[DeviceRow, ...]] = {}
         for row in self.layers.nova.rows or ():
-            key = self._key(row)
+            key = self.place(row)
             found[key] = (*found.get(key, ()), row)
         return found
 
-    def _key(self, row: DeviceRow) -> tuple[str, str]:
+    def place(self, row: DeviceRow) -> tuple[str, str]:
+        """Host and address of the provider that the row is of."""
         service = self.services.get(row.hypervisor)
         host = service.name if service else row.hypervisor
         own = (host, row.address)
         above = (host, row.parent or row.address)
         return own if own in self.places else above
-
-    def place(self, row: DeviceRow) -> tuple[str, str]:
-        return self._key(row)
 
     def rows(self, host: str, address: str) -> tuple[DeviceRow, ...]:
         return self._rows.get((host, address), ())
@@ -230,9 +228,5 @@ class View:
         holders = sorted(card.provider.allocations)
         if holders:
             return f"held by {', '.join(holders)}"
-        closed = _closed(card.provider.inventories.values())
-        return "reserved" if closed else "free"
-
-
-def _closed(stock: Iterable[object]) -> bool:
-    return all(getattr(each, "reserved", 0) >= getattr(each, "total", 1) for each in stock)
+        stock = card.provider.inventories.values()
+        return "reserved" if all(each.reserved >= each.total for each in stock) else "free"
