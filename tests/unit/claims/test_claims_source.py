@@ -1,45 +1,12 @@
 """How the layers are named on the command line, and what is refused."""
 
 import argparse
-from pathlib import Path
 
 import pytest
 
 from gpufarm.cli import claims_source
 from gpufarm.cli.base import UsageError
-from gpufarm.model.errors import DatabaseError
 from gpufarm.model.facts import Holder, HostFacts, PciFunction
-
-URL = "mysql+pymysql://gpufarm:hunter2@controller/nova"
-
-
-def database(path: Path, text: str = f"# cell1\n\n{URL}\n", rights: int = 0o600) -> Path:
-    path.write_text(text)
-    path.chmod(rights)
-    return path
-
-
-def test_a_file_with_a_url_for_each_cell(tmp_path: Path) -> None:
-    path = database(tmp_path / "nova.url", f"{URL}\n{URL}2\n")
-    assert claims_source._urls(path) == (URL, f"{URL}2")
-
-
-@pytest.mark.parametrize("rights", [0o640, 0o604, 0o644])
-def test_a_file_that_others_can_read_is_refused(tmp_path: Path, rights: int) -> None:
-    with pytest.raises(DatabaseError, match="chmod 600") as caught:
-        claims_source._urls(database(tmp_path / "nova.url", rights=rights))
-    assert "hunter2" not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["", "# nothing\n", "\n\n"])
-def test_a_file_without_a_url(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DatabaseError, match="no URL"):
-        claims_source._urls(database(tmp_path / "nova.url", text))
-
-
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match="cannot be read"):
-        claims_source._urls(tmp_path / "nova.url")
 
 
 @pytest.mark.parametrize("minutes", [-1.0, float("inf"), float("nan")])
