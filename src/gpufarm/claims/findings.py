@@ -82,8 +82,9 @@ def _of_server(view: View, card: Card, server: ServerState, amount: int) -> Iter
     moves = [move for move in view.moves(server.id) if host in (move.source, move.target)]
     if in_guest >= amount or moves:
         return
+    own = view.rows_of(host, address, server.id)
     if view.has_rows:
-        lacking = amount > view.rows_of(host, address, server.id)
+        lacking = amount > own
     else:
         lacking = view.read_guests(host) and (
             server.host != host or view.has_guest(host, server.id)
@@ -107,9 +108,11 @@ def _of_server(view: View, card: Card, server: ServerState, amount: int) -> Iter
         lying="placement",
         why=f"{evidence} does not have this card for server {server.name}, which sits still on "
         f"{server.host}{given}",
-        repair="take this card out of the server's allocation in Placement",
-        safe=view.has_rows,
-        steps=(_release(card, server.id, everything=False),),
+        repair=f"lower the server's allocation of this card's VFs in Placement to {own}"
+        if own
+        else "take this card out of the server's allocation in Placement",
+        safe=view.has_rows and not own,
+        steps=() if own else (_release(card, server.id, everything=False),),
     )
 
 
@@ -135,6 +138,14 @@ def _of_migration(view: View, card: Card, move: Migration) -> Iterator[Finding]:
 
 def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Finding:
     settle: Steps = (SettleServer(server=server),) if server.task else ()
+    arrived = server.host == move.target
+    repair = (
+        "set the server's state to active, end the migration in Nova's database, remove its "
+        f"allocation; then `openstack server reboot --hard {server.id}` starts it on {server.host}"
+        if arrived
+        else f"the server is still on {server.host}, and the migration holds its allocation there: "
+        f"save what is to be saved and delete server {server.id}, then check again"
+    )
     return _finding(
         view,
         card,
@@ -143,11 +154,11 @@ def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Find
         lying="nova",
         why=f"migration {move.id} of server {server.name} from {move.source} to {move.target} has "
         f"been {move.status} without a sign of life, and holds the cards of both sides",
-        repair="set the server's state to active, end the migration in Nova's database, remove its "
-        f"allocation; then `openstack server reboot --hard {server.id}` starts it on "
-        f"{server.host}",
-        safe=view.read_guests(card.host) and not view.guests(card.host, card.address),
-        steps=(*settle, EndMigration(migration=move), _release(card, move.uuid, everything=True)),
+        repair=repair,
+        safe=arrived and view.read_guests(card.host) and not view.guests(card.host, card.address),
+        steps=(*settle, EndMigration(migration=move), _release(card, move.uuid, everything=True))
+        if arrived
+        else (),
     )
 
 
