@@ -1,6 +1,7 @@
 """What `make` does before there is a gpufarm: messages instead of puzzles."""
 
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -26,3 +27,10 @@ def test_a_python_that_is_too_old(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Python 3.9.2 is not one of Python 3.11 to 3.13" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_every_test_module_has_a_name_of_its_own() -> None:
+    """pytest imports them by their bare names, and stops a whole run at two of one name."""
+    names = Counter(path.name for path in Path(__file__).parents[1].rglob("*.py"))
+    shared = {name for name, times in names.items() if times > 1}
+    assert shared <= {"conftest.py"}

@@ -10,7 +10,7 @@ import msgspec
 
 from gpufarm.cli import claims_source
 from gpufarm.cli.base import Command, Lister
-from gpufarm.cli.columns import Wrapped
+from gpufarm.cli.columns import Wrapped, for_reader
 
 if TYPE_CHECKING:
     from gpufarm.claims.findings import Finding
@@ -65,7 +65,7 @@ class Check(Lister):
         self.found = bool(found)
         if not found:
             self.note("every claim matches")
-        if _for_reader(parsed_args):
+        if for_reader(parsed_args):
             return SHORT, [short(each) for each in found]
         return COLUMNS, [row(each) for each in found]
 
@@ -176,16 +176,12 @@ def _ledger_folder() -> Path:
 
 
 def _columns(parsed_args: argparse.Namespace, last: str) -> tuple[str, ...]:
-    return (*(PLACE_SHORT if _for_reader(parsed_args) else PLACE), last)
+    return (*(PLACE_SHORT if for_reader(parsed_args) else PLACE), last)
 
 
 def _outcome(parsed_args: argparse.Namespace, found: "Finding", said: str) -> tuple[Any, ...]:
     place = _columns(parsed_args, "")[:-1]
     return (*(getattr(found, column) for column in place), Wide(said))
-
-
-def _for_reader(parsed_args: argparse.Namespace) -> bool:
-    return parsed_args.formatter == "table" and not parsed_args.columns
 
 
 def row(found: "Finding") -> tuple[Any, ...]:

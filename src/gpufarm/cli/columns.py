@@ -1,5 +1,6 @@
 """How values look: whole to a program, short and wrapped to a reader."""
 
+import argparse
 import json
 import textwrap
 from typing import Any
@@ -14,6 +15,11 @@ NAME_WIDTH = 20
 CHANGES_WIDTH = 28
 REASON_WIDTH = 16
 LONGEST_SHOWN = 60
+
+
+def for_reader(parsed: argparse.Namespace) -> bool:
+    """Whether the table is the one for people: a program, or who names columns, gets all."""
+    return parsed.formatter == "table" and not parsed.columns
 
 
 class Wrapped(FormattableColumn):
@@ -45,9 +51,11 @@ class Lines(FormattableColumn):
 class Changes(FormattableColumn):
     """The fields of a change: a list of objects to a program, one line a field to a reader."""
 
+    width = CHANGES_WIDTH
+
     def human_readable(self) -> str:
         return "\n".join(
-            textwrap.fill(_plain(_line(field)), CHANGES_WIDTH, subsequent_indent="  ")
+            textwrap.fill(_plain(_line(field)), self.width, subsequent_indent="  ")
             for field in self._value
         )
 

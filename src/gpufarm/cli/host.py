@@ -8,13 +8,9 @@ from typing import Any
 from gpufarm.cli import host_columns as shown
 from gpufarm.cli import host_source
 from gpufarm.cli.base import Command, Lister
+from gpufarm.cli.columns import for_reader
 
 Table = tuple[Sequence[str], list[tuple[Any, ...]]]
-
-
-def _for_reader(parsed: argparse.Namespace) -> bool:
-    """Whether the table is the one for people: a program, or who names columns, gets all."""
-    return parsed.formatter == "table" and not parsed.columns
 
 
 class Scan(Lister):
@@ -50,7 +46,7 @@ class Scan(Lister):
         rows = report.scan(facts, names)
         if not rows:
             self.note(f"no card among the {len(facts.functions)} PCI functions of {facts.origin}")
-        if _for_reader(parsed_args):
+        if for_reader(parsed_args):
             return shown.SCAN_SHORT, [shown.short_scan_row(row) for row in rows]
         columns = report.CardRow.__struct_fields__
         return columns, [shown.scan_row(row, columns) for row in rows]
@@ -88,7 +84,7 @@ class Check(Lister):
         self.found = any(each.severity != "info" for each in found)
         if not found:
             self.note(f"{facts.origin}: in order")
-        if _for_reader(parsed_args):
+        if for_reader(parsed_args):
             return shown.CHECK_SHORT, [shown.short_check_row(each) for each in found]
         return shown.CHECK_COLUMNS, [shown.check_row(each) for each in found]
 

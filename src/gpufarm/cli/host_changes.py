@@ -1,13 +1,33 @@
 """How the steps of hosts look: whole to a program, short to a reader."""
 
+import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gpufarm.cli.columns import Changes, Name, Wrapped
+from gpufarm.cli.columns import Changes, Wrapped, for_reader
 from gpufarm.model.change import FieldChange
 from gpufarm.model.host_change import Step, shown
 
 COLUMNS = ("host", "action", "kind", "name", "changes", "reason", "needs_reboot")
+SHORT = ("host", "kind", "name", "changes", "reason", "needs_reboot")
+
+Table = tuple[Sequence[str], list[tuple[Any, ...]]]
+
+
+class Host(Wrapped):
+    width = 12
+
+
+class Name(Wrapped):
+    width = 18
+
+
+class Reason(Wrapped):
+    width = 14
+
+
+class Fields(Changes):
+    width = 18
 
 
 class Diff(Changes):
@@ -24,26 +44,35 @@ class WholeDiff(Changes):
         return "\n".join(str(each.to).rstrip("\n") for each in self._value)
 
 
-def rows(
-    found: Iterable[tuple[str, Sequence[Step]]], *, whole: bool = False
-) -> list[tuple[Any, ...]]:
-    """One for each step of each host; `whole` with every line of a file's diff."""
-    return [(host, *_row(step, whole=whole)) for host, steps in found for step in steps]
+def table(
+    parsed: argparse.Namespace,
+    found: Iterable[tuple[str, Sequence[Step]]],
+    *,
+    whole: bool = False,
+) -> Table:
+    """One row for each step of each host; `whole` with every line of a file's diff.
+
+    For a reader it is 100 columns wide, and the kind tells the action.
+    """
+    columns = SHORT if for_reader(parsed) else COLUMNS
+    rows = [_row(host, step, whole=whole) for host, steps in found for step in steps]
+    return columns, [tuple(row[column] for column in columns) for row in rows]
 
 
-def _row(step: Step, *, whole: bool) -> tuple[Any, ...]:
+def _row(host: str, step: Step, *, whole: bool) -> dict[str, Any]:
     change = shown(step)
-    return (
-        change.action,
-        change.kind,
-        Name(change.name),
-        _column(change.kind, change.changes, whole=whole),
-        Wrapped(change.reason),
-        change.needs_reboot,
-    )
+    return {
+        "host": Host(host),
+        "action": change.action,
+        "kind": change.kind,
+        "name": Name(change.name),
+        "changes": _column(change.kind, change.changes, whole=whole),
+        "reason": Reason(change.reason),
+        "needs_reboot": change.needs_reboot,
+    }
 
 
 def _column(kind: str, changes: tuple[FieldChange, ...], *, whole: bool) -> Changes:
     if kind != "file":
-        return Changes(changes)
+        return Fields(changes)
     return WholeDiff(changes) if whole else Diff(changes)

@@ -137,7 +137,7 @@ class PlanHost(OnHosts):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
         from gpufarm.cli import host_work
-        from gpufarm.cli.host_changes import COLUMNS, rows
+        from gpufarm.cli.host_changes import table
         from gpufarm.host import fleet
 
         if parsed_args.root:
@@ -149,7 +149,7 @@ class PlanHost(OnHosts):
             found = [(target.name, plan.steps) for target, plan in planned]
         if not any(steps for _, steps in found) and not self.failed:
             self.note("nothing to do")
-        return COLUMNS, rows(found, whole=parsed_args.diff)
+        return table(parsed_args, found, whole=parsed_args.diff)
 
     def _of_root(self, parsed: argparse.Namespace) -> "HostPlan":
         from gpufarm.host import facts, names
@@ -199,7 +199,7 @@ class ApplyHost(OnHosts):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
         from gpufarm.cli import host_work
-        from gpufarm.cli.host_changes import COLUMNS, rows
+        from gpufarm.cli.host_changes import table
         from gpufarm.host import fleet
 
         work = host_work.of(parsed_args)
@@ -216,7 +216,7 @@ class ApplyHost(OnHosts):
                 self.note(f"{target.name}: the rest takes effect with a reboot")
         if not any(applied.steps for _, applied in done) and not self.failed:
             self.note("nothing to do")
-        return COLUMNS, rows([(target.name, applied.steps) for target, applied in done])
+        return table(parsed_args, [(target.name, applied.steps) for target, applied in done])
 
 
 class VerifyHost(OnHosts):

@@ -18,7 +18,7 @@ BIND = (files("gpufarm.host") / "data" / "bind.sh").read_text()
 def shell(request: pytest.FixtureRequest) -> list[str]:
     words: list[str] = request.param
     if shutil.which(words[0]) is None:
-        pytest.skip(f"{words[0]} is not installed")
+        pytest.fail(f"{words[0]} is not installed: .ci/run installs what the tests need")
     return words
 
 
