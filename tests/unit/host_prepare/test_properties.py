@@ -102,6 +102,23 @@ def test_one_spec_after_the_other_and_back(
         assert host.content() == before
 
 
+def test_a_function_that_was_removed_comes_back_to_be_bound(tmp_path: Path) -> None:
+    host = debian(tmp_path / "root")
+    for number, (ids, class_id, driver) in enumerate(MODELS[0]):
+        address = f"{SLOTS[0]}.{number}"
+        host.add_function(address, ids, class_id, group=0, wanted_by=driver, driver=driver)
+    before = host.content()
+    for functions in ("remove", "bind"):
+        card = {"address": f"{SLOTS[0]}.0", "functions": functions}
+        spec = msgspec.convert({"version": 1, "cards": [card]}, HostSpec)
+        prepare(host, spec)
+        assert plan(host.facts(), spec).feasible == ()
+    drivers = {each.address: each.driver for each in host.facts().functions}
+    assert drivers[f"{SLOTS[0]}.1"] == "vfio-pci"
+    roll_back(host)
+    assert host.content() == before
+
+
 HOSTILE = "evil; rm -rf / $(reboot) `reboot` ' \" \\ \n\t\x1b[2J \udcff"
 hostile = st.one_of(
     st.just(HOSTILE), st.text(max_size=20).map(lambda text: f"evil{text}"), st.just("evil")

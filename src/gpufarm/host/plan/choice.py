@@ -81,16 +81,14 @@ def _given(
 ) -> Iterator[Given]:
     for function in card.functions:
         yield Given.of(function, None if _goes(choice, function) else spec.method)
-    if choice.functions == "remove":
-        there = {each.address for each in card.functions}
-        # What was taken off the bus is seen no more; it still has to go at the next boot.
-        yield from (
-            each
-            for each in before
-            if each.driver is None
-            and slot(each.address) == slot(card.address)
-            and each.address not in there
-        )
+    there = {each.address for each in card.functions}
+    for each in before:
+        missing = each.driver is None and each.address not in there
+        if missing and slot(each.address) == slot(card.address):
+            # What was taken off the bus is seen no more: it still has to go at the next boot, or
+            # comes back to be bound.
+            driver = None if choice.functions == "remove" else spec.method
+            yield msgspec.structs.replace(each, driver=driver)
 
 
 def _goes(choice: CardChoice, function: PciFunction) -> bool:

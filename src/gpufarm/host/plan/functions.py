@@ -37,11 +37,20 @@ def given(facts: HostFacts, choice: Choice) -> Iterator[FunctionStep]:
     boot_vga = {each.address for card in choice.cards if card.boot_vga for each in card.functions}
     for each in choice.given:
         function = known.get(each.address)
+        if function is None and each.driver is not None:
+            function = _rescanned(each)
         if function is not None and function.driver != _kept(each, function):
             why = _waits(facts, each, function)
             if each.address in boot_vga:
                 why = "the console uses the boot VGA while the host runs"
             yield _move(each, function, why)
+
+
+def _rescanned(given: Given) -> PciFunction:
+    """A function that `returned` brings back to the bus, as it will be right after that."""
+    return PciFunction(
+        address=given.address, vendor_id=given.vendor_id, product_id=given.product_id, class_id="000000"
+    )
 
 
 def _kept(given: Given, function: PciFunction) -> str | None:
