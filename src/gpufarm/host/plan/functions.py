@@ -49,7 +49,10 @@ def given(facts: HostFacts, choice: Choice) -> Iterator[FunctionStep]:
 def _rescanned(given: Given) -> PciFunction:
     """A function that `returned` brings back to the bus, as it will be right after that."""
     return PciFunction(
-        address=given.address, vendor_id=given.vendor_id, product_id=given.product_id, class_id="000000"
+        address=given.address,
+        vendor_id=given.vendor_id,
+        product_id=given.product_id,
+        class_id="000000",
     )
 
 
