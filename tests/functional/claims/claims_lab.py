@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,13 @@ from gpufarm.lab import faults, state
 
 HOSTS = ("claims-1", "claims-2")
 PATIENCE = 60.0
+REPORT_SECONDS = 150.0
+"""Two of nova-compute's reports, which come once a minute."""
+GIVEN_AWAY = """
+SELECT c.host, p.address, p.instance_uuid
+FROM pci_devices p JOIN compute_nodes c ON c.id = p.compute_node_id
+WHERE p.deleted = 0 AND p.status IN ('allocated', 'claimed')
+"""
 
 
 @dataclass
@@ -84,8 +93,13 @@ class ClaimsLab:
         os.kill(run.process.pid, signal.SIGKILL)
         self.wait(lambda: not state.running(self.lab.state, f"nova-compute@{host}"), "killed")
 
+    def rows(self) -> set[tuple[str, str, str]]:
+        """(host, address, server) of what Nova's table has given away."""
+        with closing(sqlite3.connect(self.lab.state / "db" / "nova_cell1.sqlite")) as database:
+            return set(database.execute(GIVEN_AWAY))
+
     def mend(self) -> None:
-        """As it was: no faults, everything runs, no server, no cordon."""
+        """As it was: no faults, everything runs, no server, no cordon, every card free."""
         for host in HOSTS:
             for step in faults.read(self.lab.state, host):
                 self.fault(host, step)  # type: ignore[arg-type]
@@ -96,5 +110,7 @@ class ClaimsLab:
                 reset = {"os-resetState": {"state": "active"}}
                 self.compute.post(f"/servers/{server.id}/action", json=reset)
             self.delete(server.id)
+        # A server's that was moved and deleted soon after goes with nova-compute's next report.
+        self.wait(lambda: not self.rows(), "Nova's table has every card free", REPORT_SECONDS)
         for host in HOSTS:
             self.run("host", "uncordon", host, "--cleaned")

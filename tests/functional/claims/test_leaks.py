@@ -1,7 +1,6 @@
 """Each leak made for real, found, repaired; afterwards the cards count right again."""
 
 import json
-import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
@@ -46,19 +45,6 @@ def free(lab: ClaimsLab) -> dict[str, int]:
     return {row["host"]: row["free"] for row in shown if row["card"] == "h100"}
 
 
-def rows(lab: ClaimsLab) -> set[tuple[str, str, str]]:
-    """(host, address, server) of what Nova's table has given away."""
-    path = lab.lab.state / "db" / "nova_cell1.sqlite"
-    with sqlite3.connect(path) as database:
-        found = database.execute(
-            "SELECT c.host, p.address, p.instance_uuid FROM pci_devices p "
-            "JOIN compute_nodes c ON c.id = p.compute_node_id "
-            "WHERE p.deleted = 0 AND p.status IN ('allocated', 'claimed')"
-        ).fetchall()
-    database.close()
-    return set(found)
-
-
 def restart(lab: ClaimsLab, host: str) -> None:
     lab.kill(host)
     lab.run("lab", "up")
@@ -89,7 +75,7 @@ def test_a_a_move_leaves_a_card_in_placement(broken: ClaimsLab) -> None:
         if found:
             break
     host = broken.server(server)["OS-EXT-SRV-ATTR:host"]
-    used = {address for on, address, _ in rows(broken) if on == host}
+    used = {address for on, address, _ in broken.rows() if on == host}
     assert {each["code"] for each in found} == {"ALLOCATION_LEFT_BEHIND"}
     assert {each["lying"] for each in found} == {"placement"}
     assert not {each["address"] for each in found} & used
@@ -112,7 +98,7 @@ def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Pa
     stuck_in(broken, server, "resize_finish")
     restart(broken, TARGET)
     broken.fault(TARGET, "finish_migration")
-    assert {host for host, _, _ in rows(broken)} == {SOURCE, TARGET}
+    assert {host for host, _, _ in broken.rows()} == {SOURCE, TARGET}
     (found,) = check(broken)
     assert (found["code"], found["host"], found["lying"]) == ("MIGRATION_STUCK", SOURCE, "nova")
     ledger = ("--ledger", str(tmp_path / "ledger"))
@@ -132,7 +118,7 @@ def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Pa
     ]
     assert steps[-1]["took"], "what was taken from Placement can be put back"
     restart(broken, SOURCE)  # or its next report
-    assert {host for host, _, _ in rows(broken)} == {TARGET}
+    assert {host for host, _, _ in broken.rows()} == {TARGET}
     assert broken.server(server)["status"] == "ACTIVE"
     broken.act(server, reboot={"type": "HARD"})
     broken.until(server, "ACTIVE")
@@ -168,7 +154,7 @@ def test_c_nova_compute_dies_in_spawn(broken: ClaimsLab) -> None:
     assert codes(broken) == ["BUILD_STUCK"]
     assert repair(broken) == ["done"]
     broken.wait(lambda: not broken.server(server), "deleted")
-    broken.wait(lambda: not rows(broken), "the row is free")
+    broken.wait(lambda: not broken.rows(), "the row is free")
     all_is_right(broken, {SOURCE: CARDS, TARGET: CARDS})
 
 
@@ -204,7 +190,7 @@ def force_down(lab: ClaimsLab, host: str, *, down: bool) -> None:
 
 def test_e_a_card_goes_while_a_server_has_it(broken: ClaimsLab) -> None:
     server = broken.boot("t.one")
-    ((_, used, _),) = rows(broken)
+    ((_, used, _),) = broken.rows()
     path = state.host_path(broken.lab.state, SOURCE)
     before = path.read_text()
     hardware = json.loads(before)
@@ -236,7 +222,7 @@ def test_f_a_server_deleted_soon_after_it_was_moved(broken: ClaimsLab) -> None:
     broken.act(server, confirmResize=None)
     broken.until(server, "ACTIVE")
     broken.delete(server)
-    left = rows(broken)
+    left = broken.rows()
     assert {host for host, _, _ in left} <= {TARGET}
     if left:  # unless a report of nova-compute came in between
         assert codes(broken) == ["ROW_LEFT_BEHIND"]
