@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gpufarm.claims.cards import Card, Cordon, cards, encode
 from gpufarm.cloud import catalog, cordons, placement
+from gpufarm.model.cloud import hypervisor_of
 from gpufarm.model.errors import CordonError, NotInCloud
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def read(connection: "Connection", host: str | None = None) -> tuple[Card, ...]:
     hosts = catalog.compute_hosts(connection)
     root = None
     if host is not None:
-        names = [each.hypervisor_hostname for each in hosts if each.name == host]
-        root = placement.root_of(connection, names[0] if names else host)
+        root = placement.root_of(connection, hypervisor_of(hosts, host))
     return cards(
         placement.providers(connection, root),
         hosts,

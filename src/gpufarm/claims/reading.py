@@ -15,7 +15,7 @@ import msgspec
 from gpufarm.claims.findings import Finding, findings
 from gpufarm.cloud import catalog, compute, nova_database, placement, placement_database
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, NovaLayer, ServerState
-from gpufarm.model.cloud import Provider
+from gpufarm.model.cloud import Provider, hypervisor_of
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -76,8 +76,7 @@ def read(
     hosts = catalog.compute_hosts(connection)
     root = None
     if host is not None:
-        names = [each.hypervisor_hostname for each in hosts if each.name == host]
-        hypervisor = names[0] if names else host
+        hypervisor = hypervisor_of(hosts, host)
         root = placement.root_of(connection, hypervisor)
     told("resource providers and allocations")
     if sources.placement is None or host is not None:

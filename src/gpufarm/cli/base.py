@@ -136,8 +136,7 @@ class Shared:
 
     def _has_credentials(self) -> bool:
         """Whether the environment names a cloud, or options of openstackclient do."""
-        options = vars(self.app.options) if self._in_openstack else {}
-        named = options.get("auth_url") or options.get("auth", {}).get("auth_url")
+        named = getattr(self.app.options, "auth_url", None)
         return bool(named or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL"))
 
     def note(self, text: str) -> None:

@@ -138,8 +138,6 @@ class Repair(Lister):
 class Grants(Command):
     """Print the SQL that gives a database user the rights that `claims` needs, and no others."""
 
-    auth_required = False
-
     examples = """
         gpufarm claims grants gpufarm@10.0.0.5 | mysql
 

@@ -1,5 +1,7 @@
 """What OpenStack says, as frozen values: read once, then reasoned about without I/O."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -53,6 +55,14 @@ class ComputeHost(Value, frozen=True):
     up: bool
     enabled: bool
     servers: int = 0
+
+
+def hypervisor_of(hosts: Iterable[ComputeHost], name: str) -> str:
+    """The hypervisor of the nova-compute `name`, which names its root provider in Placement.
+
+    `name` itself where no nova-compute is called so: its provider may have outlived it.
+    """
+    return next((each.hypervisor_hostname for each in hosts if each.name == name), name)
 
 
 class Inventory(Value, frozen=True):

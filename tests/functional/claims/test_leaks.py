@@ -91,13 +91,19 @@ def test_a_a_move_leaves_a_card_in_placement(broken: ClaimsLab) -> None:
     all_is_right(broken, expected)
 
 
+def hung_move(lab: ClaimsLab) -> str:
+    """A server whose target's nova-compute died in finish_migration, and runs again."""
+    server = lab.boot("t.one")
+    lab.fault(TARGET, "finish_migration", delay=60)
+    lab.act(server, migrate={"host": TARGET})
+    stuck_in(lab, server, "resize_finish")
+    restart(lab, TARGET)
+    lab.fault(TARGET, "finish_migration")
+    return server
+
+
 def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Path) -> None:
-    server = broken.boot("t.one")
-    broken.fault(TARGET, "finish_migration", delay=60)
-    broken.act(server, migrate={"host": TARGET})
-    stuck_in(broken, server, "resize_finish")
-    restart(broken, TARGET)
-    broken.fault(TARGET, "finish_migration")
+    server = hung_move(broken)
     assert {host for host, _, _ in broken.rows()} == {SOURCE, TARGET}
     (found,) = check(broken)
     assert (found["code"], found["host"], found["lying"]) == ("MIGRATION_STUCK", SOURCE, "nova")
@@ -129,12 +135,7 @@ def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Pa
 
 
 def test_b_without_a_database_the_server_is_deleted_first(broken: ClaimsLab) -> None:
-    server = broken.boot("t.one")
-    broken.fault(TARGET, "finish_migration", delay=60)
-    broken.act(server, migrate={"host": TARGET})
-    stuck_in(broken, server, "resize_finish")
-    restart(broken, TARGET)
-    broken.fault(TARGET, "finish_migration")
+    server = hung_move(broken)
     broken.act(server, **{"os-resetState": {"state": "active"}})
     broken.delete(server)
     restart(broken, SOURCE)
