@@ -17,11 +17,12 @@ help:
 $(BIN)/python:
 	@tools/venv "$(PYTHON)" "$(VENV)"
 
-$(MADE)-lab: requirements/lab.txt pyproject.toml | $(BIN)/python
+$(MADE)-lab: requirements/lab.txt pyproject.toml packages/gpufarm-nova/pyproject.toml | $(BIN)/python
 	@echo "installing gpufarm and the embedded OpenStack into $(VENV) (a minute or two, once)" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements/lab.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		-e packages/gpufarm-nova -e .
 	@touch $@
 
 $(MADE)-dev: requirements/dev.txt | $(MADE)-lab
@@ -77,7 +78,7 @@ lock: $(MADE)-dev ## lock the dependencies anew
 		extra=$$([ $$file = dev ] && echo "--group dev -c requirements/lab.txt"); \
 		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra lab $$extra --universal \
 			--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-			--no-header -o requirements/$$file.txt; \
+			--no-emit-package gpufarm-nova --no-header -o requirements/$$file.txt; \
 	done
 
 clean: reset ## remove what was made here
