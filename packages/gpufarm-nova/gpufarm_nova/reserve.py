@@ -4,8 +4,10 @@ What is decided here: the size of the reserve, and what is missing for a server 
 Amounts are vCPU after the host's allocation ratio, and MiB.
 """
 
+from __future__ import annotations
+
 import statistics
-from typing import Iterable, Mapping, NamedTuple, Optional
+from typing import Iterable, Mapping, NamedTuple
 
 
 class Amounts(NamedTuple):
@@ -45,7 +47,7 @@ class Shortfall(NamedTuple):
     available: float
 
 
-def of_flavors(flavors: Iterable[GpuFlavor]) -> Optional[Amounts]:
+def of_flavors(flavors: Iterable[GpuFlavor]) -> Amounts | None:
     """The reserve for one card that these flavors ask for: the median of what each gives a card."""
     found = list(flavors)
     if not found:
@@ -78,7 +80,7 @@ def kept(host: Host, reserves: Mapping[str, Amounts], share: float = 1.0) -> Amo
     return Amounts(vcpus, memory_mb)
 
 
-def shortfall(host: Host, server: Amounts, keep: Amounts) -> Optional[Shortfall]:
+def shortfall(host: Host, server: Amounts, keep: Amounts) -> Shortfall | None:
     """What an ordinary server would take of the reserve; None where it leaves all of it.
 
     A server that takes cards is not asked: it draws on the reserve of the cards that it takes.
