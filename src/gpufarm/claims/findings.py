@@ -15,6 +15,7 @@ from gpufarm.claims.steps import (
     DeleteServer,
     EndMigration,
     FailServer,
+    GiveBack,
     Release,
     RemoveProviders,
     SettleServer,
@@ -132,20 +133,41 @@ def _of_migration(view: View, card: Card, move: Migration) -> Iterator[Finding]:
             safe=_unused(view, card, move.server),
             steps=(_release(card, move.uuid, everything=True),),
         )
-    elif not (view.waits(server) or view.hidden(server) or view.recent(server.updated)):
+    elif not (_waits(view, server, move) or view.hidden(server) or view.recent(server.updated)):
         yield _stuck(view, card, move, server)
 
 
+def _waits(view: View, server: ServerState, move: Migration) -> bool:
+    """For its user; once confirmed, VERIFY_RESIZE ends only when the source has cleaned up."""
+    return view.waits(server) and move.status != "confirming"
+
+
 def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Finding:
-    settle: Steps = (SettleServer(server=server),) if server.task else ()
-    arrived = server.host == move.target
-    repair = (
-        "set the server's state to active, end the migration in Nova's database, remove its "
-        f"allocation; then `openstack server reboot --hard {server.id}` starts it on {server.host}"
-        if arrived
-        else f"the server is still on {server.host}, and the migration holds its allocation there: "
-        f"save what is to be saved and delete server {server.id}, then check again"
-    )
+    settle: Steps = (SettleServer(server=server),) if server.task or view.waits(server) else ()
+    if server.host == move.target:
+        safe = view.read_guests(card.host) and not view.guests(card.host, card.address)
+        repair = (
+            "set the server's state to active, end the migration in Nova's database, remove its "
+            f"allocation; then `openstack server reboot --hard {server.id}` starts it on "
+            f"{server.host}"
+        )
+        steps = (
+            *settle,
+            EndMigration(migration=move),
+            _release(card, move.uuid, everything=True),
+        )
+    else:
+        target = move.target or ""
+        safe = view.read_guests(target) and not view.has_guest(target, server.id)
+        repair = (
+            "set the server's state to active, give it back the allocation that the migration "
+            f"holds, end the migration in Nova's database: the server is still on {server.host}, "
+            f"where `openstack server reboot --hard {server.id}` starts it if it is off"
+        )
+        held = {card.provider.uuid: dict(card.provider.allocations[move.uuid])}
+        back = GiveBack(migration=move.uuid, server=server.id, held=held)
+        # The allocation first: without a migration under way it would be of nobody.
+        steps = (*settle, back, EndMigration(migration=move))
     return _finding(
         view,
         card,
@@ -155,10 +177,9 @@ def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Find
         why=f"migration {move.id} of server {server.name} from {move.source} to {move.target} has "
         f"been {move.status} without a sign of life, and holds the cards of both sides",
         repair=repair,
-        safe=arrived and view.read_guests(card.host) and not view.guests(card.host, card.address),
-        steps=(*settle, EndMigration(migration=move), _release(card, move.uuid, everything=True))
-        if arrived
-        else (),
+        # In the middle of a revert the guest's disk may be on either side, or on none.
+        safe=safe and move.status != "reverting",
+        steps=steps,
     )
 
 
@@ -306,12 +327,18 @@ def _row(view: View, row: DeviceRow, server_id: str) -> Iterator[Finding]:
             yield from _missing(view, row, server)
             return
     where = f"is {server.status} on {server.host}" if server else "does not exist any more"
+    over = tuple(move for move in view.moves_over(server_id) if host in (move.source, move.target))
     frees = f"nova-compute on {host}: at its start it frees what no server of the host has"
     repair = (
         f"start {frees}"
         if view.down(host)
         else f"wait for its next report (update_resources_interval), or restart {frees}"
     )
+    if over:
+        repair = (
+            f"end migration {', '.join(str(move.id) for move in over)} in Nova's database, which "
+            f"is {over[0].status} and keeps the row; then {repair}"
+        )
     yield Finding(
         code=codes.ROW_LEFT_BEHIND,
         host=host,
@@ -322,7 +349,8 @@ def _row(view: View, row: DeviceRow, server_id: str) -> Iterator[Finding]:
         why=f"its table pci_devices has the card as {row.status} to server {server_id}, which "
         f"{where}",
         repair=f"{repair}; guests of servers go on",
-        safe=False,
+        safe=bool(over) and view.read_guests(host) and not view.has_guest(host, server_id),
+        steps=tuple(EndMigration(migration=move) for move in over),
     )
 
 

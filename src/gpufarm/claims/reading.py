@@ -61,7 +61,7 @@ def check(
 
 def look_again(connection: "Connection", sources: Sources, patience: float, found: Finding) -> bool:
     """Whether `found` still holds; only its host is read. Raises CloudError, DatabaseError."""
-    layers = read(connection, sources, patience, host=found.host)
+    layers = read(connection, sources, patience, only=(found.host,))
     return found in findings(layers, patience)
 
 
@@ -70,28 +70,29 @@ def read(
     sources: Sources,
     patience: float,
     told: Told = lambda _: None,
-    host: str | None = None,
+    only: tuple[str, ...] = (),
 ) -> Layers:
-    """All layers, or what they say of one host. Raises CloudError, DatabaseError."""
+    """All layers, or what they say of the hosts in `only`. Raises CloudError, DatabaseError."""
     hosts = catalog.compute_hosts(connection)
-    root = None
-    if host is not None:
-        hypervisor = hypervisor_of(hosts, host)
-        root = placement.root_of(connection, hypervisor)
+    hypervisors = [hypervisor_of(hosts, host) for host in only]
     told("resource providers and allocations")
-    if sources.placement is None or host is not None:
-        providers = placement.providers(connection, root)
+    if only:
+        roots = [placement.root_of(connection, hypervisor) for hypervisor in hypervisors]
+        providers = tuple(each for root in roots for each in placement.providers(connection, root))
+    elif sources.placement is None:
+        providers = placement.providers(connection)
     else:
         providers = placement_database.providers(sources.placement)
     told("Nova's database, guests and hosts")
     rows = None if sources.databases is None else nova_database.rows(sources.databases)
-    if host is not None and rows is not None:
-        rows = tuple(row for row in rows if row.hypervisor == hypervisor)
+    if only and rows is not None:
+        rows = tuple(row for row in rows if row.hypervisor in hypervisors)
     guests, functions = sources.guests(), sources.hosts()
     told("servers and migrations")
     at = time.time()
-    holders = _holders(providers, rows, guests if host is None else {host: guests.get(host, ())})
-    servers, deleted = _servers(connection, holders, at - patience, every=host is None)
+    seen = {host: found for host, found in guests.items() if not only or host in only}
+    holders = _holders(providers, rows, seen)
+    servers, deleted = _servers(connection, holders, at - patience, every=not only)
     moves = {migration.uuid: migration for migration in compute.migrations(connection)}
     missing = {move.server for move in moves.values()} - servers.keys()
     if missing:

@@ -19,6 +19,7 @@ from gpufarm.claims.steps import (
     DeleteServer,
     EndMigration,
     FailServer,
+    GiveBack,
     Release,
     RemoveProviders,
     SettleServer,
@@ -55,6 +56,7 @@ class Door(Protocol):
     def set_state(self, server_id: str, state: str) -> None: ...
     def delete(self, server_id: str) -> None: ...
     def release(self, step: Release) -> Any: ...
+    def give_back(self, step: GiveBack) -> Any: ...
     def end_migration(self, step: EndMigration) -> bool: ...
     def remove_provider(self, uuid: str) -> None: ...
 
@@ -115,12 +117,11 @@ def _take(door: Door, step: Step) -> Any:
     match step:
         case Release():
             return door.release(step)
-        case FailServer():
+        case GiveBack():
+            return door.give_back(step)
+        case FailServer() | SettleServer():
             _expect(door, step.server)
-            door.set_state(step.server.id, "error")
-        case SettleServer():
-            _expect(door, step.server)
-            door.set_state(step.server.id, "active")
+            door.set_state(step.server.id, "error" if isinstance(step, FailServer) else "active")
         case DeleteServer():
             _delete(door, step.server)
         case EndMigration():
@@ -173,6 +174,9 @@ class CloudDoor:
         return allocations.release(
             self._connection, step.consumer, step.held, everything=step.everything
         )
+
+    def give_back(self, step: GiveBack) -> Any:
+        return allocations.give_back(self._connection, step.migration, step.server, step.held)
 
     def end_migration(self, step: EndMigration) -> bool:
         urls = self._sources.databases or ()

@@ -20,6 +20,17 @@ class Release(Step, frozen=True, tag="release"):
     everything: bool = False
 
 
+class GiveBack(Step, frozen=True, tag="give-back"):
+    """Hand all that a migration holds back to its server, in the place of what that holds.
+
+    `held` is the part of it that was seen.
+    """
+
+    migration: str
+    server: str
+    held: dict[str, dict[str, int]]
+
+
 class FailServer(Step, frozen=True, tag="fail-server"):
     """Set a server to ERROR that nobody builds any more."""
 
@@ -51,7 +62,8 @@ class RemoveProviders(Step, frozen=True, tag="remove-providers"):
 
 
 Steps = tuple[
-    Release | FailServer | SettleServer | DeleteServer | EndMigration | RemoveProviders, ...
+    Release | GiveBack | FailServer | SettleServer | DeleteServer | EndMigration | RemoveProviders,
+    ...,
 ]
 
 

@@ -12,6 +12,9 @@ from gpufarm.claims.cards import address_of
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, Migration, ServerState
 from gpufarm.model.cloud import ComputeHost, Provider
 
+COLD = frozenset(("migration", "resize"))
+"""Kinds of migration in which the server's task ends last, after the migration's own state."""
+
 TAKEN = frozenset(("allocated", "claimed"))
 """nova/objects/fields.py, PciDeviceStatus."""
 
@@ -148,7 +151,23 @@ class View:
         return found
 
     def moves(self, server: str) -> tuple[Migration, ...]:
-        return self._moves.get(server, ())
+        """Those that Nova may go on with, or that hold something."""
+        return tuple(move for move in self._moves.get(server, ()) if not self._over(move))
+
+    def moves_over(self, server: str) -> tuple[Migration, ...]:
+        """Those that failed, or were given up: Nova keeps the rows of both sides for them
+        (nova/pci/manager.py, clean_usage), as long as the server lives."""
+        return tuple(move for move in self._moves.get(server, ()) if self._over(move))
+
+    def _over(self, move: Migration) -> bool:
+        server = self.servers.get(move.server)
+        return (
+            move.kind in COLD
+            and server is not None
+            and server.task is None
+            and not (server.status in {"VERIFY_RESIZE", "ERROR"} or self.recent(move.updated))
+            and not any(move.uuid in each.allocations for each in self.layers.placement)
+        )
 
     def recent(self, when: float) -> bool:
         return self.layers.at - when < self.patience
@@ -166,7 +185,7 @@ class View:
         return (
             server.task is not None
             or self.recent(server.updated)
-            or any(self.recent(move.updated) for move in self.moves(server.id))
+            or any(self.recent(move.updated) for move in self._moves.get(server.id, ()))
         )
 
     def down(self, host: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Taking back what a consumer holds in Placement, guarded by the consumer's generation."""
+"""Changing what a consumer holds in Placement, guarded by the consumer's generation."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -28,19 +28,55 @@ def release(connection: "Connection", consumer: str, held: Held, *, everything: 
     path = f"/allocations/{consumer}"
     adapter = _at_1_28(connection.placement)
     doing = f"releasing what {consumer} holds"
+    document = _holding(adapter, consumer, held, doing)
+    before = document["allocations"]
+    kept = {} if everything else {uuid: part for uuid, part in before.items() if uuid not in held}
+    body = {
+        **document,
+        "allocations": _resources(kept),
+    }
+    call(adapter, doing, "PUT", path, json=body)
+    return before
+
+
+def give_back(connection: "Connection", consumer: str, to: str, held: Held) -> Any:
+    """Give all that `consumer` holds to the consumer `to`, at once and in the place of what that
+    holds; returns what it was. As nova/scheduler/client/report.py, move_allocations, does it.
+
+    CloudConflict, and nothing changed, where `consumer` no longer holds exactly `held` of those
+    providers, or where somebody else writes to either meanwhile. Raises CloudError.
+    """
+    adapter = _at_1_28(connection.placement)
+    doing = f"giving back to {to} what {consumer} holds"
+    source = _holding(adapter, consumer, held, doing)
     with faults(doing):
-        document = get(adapter, path)
+        target = get(adapter, f"/allocations/{to}")
+    owner = {key: source[key] for key in ("project_id", "user_id")}
+    body = {
+        consumer: {**source, "allocations": {}},
+        to: {
+            **owner,
+            "consumer_generation": target.get("consumer_generation"),
+            "allocations": _resources(source["allocations"]),
+        },
+    }
+    call(adapter, doing, "POST", "/allocations", json=body)
+    return target["allocations"]
+
+
+def _holding(adapter: Any, consumer: str, held: Held, doing: str) -> Any:
+    """Placement's document about the consumer; CloudConflict where it holds something else."""
+    with faults(doing):
+        document = get(adapter, f"/allocations/{consumer}")
     before = document["allocations"]
     now = {uuid: before.get(uuid, {}).get("resources") for uuid in held}
     if now != held:
         raise CloudConflict(f"{doing}: it holds something else by now: look again")
-    kept = {} if everything else {uuid: part for uuid, part in before.items() if uuid not in held}
-    body = {
-        **document,
-        "allocations": {uuid: {"resources": part["resources"]} for uuid, part in kept.items()},
-    }
-    call(adapter, doing, "PUT", path, json=body)
-    return before
+    return document
+
+
+def _resources(parts: Any) -> dict[str, Any]:
+    return {uuid: {"resources": part["resources"]} for uuid, part in parts.items()}
 
 
 def _at_1_28(adapter: Any) -> Any:

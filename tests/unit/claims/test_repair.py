@@ -11,7 +11,7 @@ from claims_layers import NOW, layers
 
 from gpufarm.claims import repair as repairs
 from gpufarm.claims.findings import Finding, findings
-from gpufarm.claims.steps import EndMigration, Release
+from gpufarm.claims.steps import EndMigration, GiveBack, Release
 from gpufarm.model.claims import Layers, ServerState
 from gpufarm.model.errors import CloudConflict, CloudUnreachable, DatabaseError, RepairStopped
 from gpufarm.system import ledger
@@ -24,6 +24,9 @@ REPAIRABLE = (
     "left-behind-on-the-source",
     "given-to-another",
     STUCK,
+    "killed-before-it-arrived",
+    "killed-in-confirm",
+    "row-kept-for-a-move-that-failed",
     "migration-of-a-deleted-server",
     "killed-in-spawn",
     "error-after-the-restart",
@@ -96,6 +99,29 @@ class ModelCloud:
         self._release(step.consumer, None if step.everything else set(step.held))
         return held
 
+    def give_back(self, step: GiveBack) -> Any:
+        self._call("give_back")
+        held = {
+            each.uuid: each.allocations[step.migration]
+            for each in self.facts.placement
+            if step.migration in each.allocations
+        }
+        if any(held.get(uuid) != amounts for uuid, amounts in step.held.items()):
+            raise CloudConflict("409")
+        self.writes.append(f"give back {step.migration} to {step.server}")
+        self._release(step.migration, None)
+        self._release(step.server, None)
+        placement = tuple(
+            msgspec.structs.replace(
+                each, allocations={**each.allocations, step.server: held[each.uuid]}
+            )
+            if each.uuid in held
+            else each
+            for each in self.facts.placement
+        )
+        self.facts = msgspec.structs.replace(self.facts, placement=placement)
+        return None
+
     def _release(self, consumer: str, uuids: set[str] | None) -> None:
         placement = tuple(
             msgspec.structs.replace(
@@ -116,11 +142,12 @@ class ModelCloud:
         if migrations.pop(step.migration.uuid, None) != step.migration:
             return False
         self.writes.append(f"end {step.migration.uuid}")
-        # nova-compute frees at its next report what the migration held on its side.
+        # nova-compute frees at its next report what the migration held on the other side.
+        server = self.facts.nova.servers[step.migration.server]
         rows = tuple(
             row
             for row in self.facts.nova.rows or ()
-            if row.hypervisor != f"{step.migration.source}.example"
+            if row.server != server.id or row.hypervisor == f"{server.host}.example"
         )
         self._nova(migrations=migrations, rows=rows)
         return True
