@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from gpufarm.capacity import cards, messages, quota
 from gpufarm.capacity.aliases import ALIAS_SPEC, asked, card_name, known
+from gpufarm.capacity.candidates import hidden
 from gpufarm.capacity.cards import Count
 from gpufarm.capacity.filters import unknown
 from gpufarm.capacity.flavors import closest
@@ -55,7 +56,7 @@ def refusal(
     """
     if not asked(flavor) or unjudged(snapshot, flavor):
         return None
-    wanted = _need(snapshot, flavor, zone, image)
+    wanted = need_of(snapshot, flavor, zone, image)
     if wanted is None:
         return None
     over = quota.obstacles(snapshot.limits, wanted)
@@ -65,8 +66,10 @@ def refusal(
 
 def _of_hosts(snapshot: Snapshot, wanted: Need) -> str | None:
     aliases, found, by = known(snapshot), rooms(snapshot), rules(snapshot)
-    if any(not obstacles(room, wanted, by) for room in found):
-        return None
+    fitting = [room for room in found if not obstacles(room, wanted, by)]
+    if fitting:
+        cut = hidden(fitting, wanted, by, snapshot.candidates.get(wanted.flavor)) == "all"
+        return messages.not_listed(fitting[0].host, by.scheduler.max_candidates) if cut else None
     with_cards = [room for room in found if has_cards(room, wanted)]
     nearest = closest(with_cards, wanted, by)
     if nearest:
@@ -86,7 +89,7 @@ def doubts(
     image: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """What nobody can say beforehand of the hosts that would take the server."""
-    wanted = _need(snapshot, flavor, zone, image)
+    wanted = need_of(snapshot, flavor, zone, image)
     if wanted is None:
         return ()
     by, aliases = rules(snapshot), known(snapshot)
@@ -102,9 +105,10 @@ def doubts(
     return (*unjudged_filters, *sorted(found))
 
 
-def _need(
+def need_of(
     snapshot: Snapshot, flavor: CloudFlavor, zone: str | None, image: Mapping[str, str] | None
 ) -> Need | None:
+    """What a server of `flavor` takes; None where nobody tells what its alias asks for."""
     return need(
         flavor,
         known(snapshot),

@@ -51,6 +51,8 @@ def _admit(
     try:
         image = servers.image_properties(connection, order.image)
         snapshot = facts.read(connection, question=known)
+        wanted = admission.need_of(snapshot, flavor, order.zone, image)
+        snapshot = facts.with_candidates(connection, snapshot, [wanted])
     except CloudRefused as error:
         note(f"not checked beforehand: {error}")
         return

@@ -7,15 +7,17 @@ Nova then does not know is either gone again or lost. Nova drops a server before
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gpufarm.capacity import numa
+from gpufarm.capacity import numa, request
+from gpufarm.capacity.candidates import crowded
 from gpufarm.capacity.cards import suspects
 from gpufarm.capacity.cells import cells
-from gpufarm.capacity.rooms import traits_of
+from gpufarm.capacity.obstacles import rules
+from gpufarm.capacity.rooms import Need, rooms, traits_of
 from gpufarm.capacity.scheduler import Scheduler
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.cloud import catalog, compute, placement, placement_database, quota
@@ -24,6 +26,8 @@ from gpufarm.model.host import HostFile
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
+
+Told = Callable[[str], None]
 
 # Between the two steps of a deletion lies one call of nova-compute to Placement.
 SECOND_LOOK_SECONDS = 2.0
@@ -46,7 +50,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(
     connection: "Connection",
-    step: Callable[[str], None] = lambda _: None,
+    step: Told = lambda _: None,
     question: Question | None = None,
 ) -> Snapshot:
     """One snapshot; `step` is told what is being read. Raises CloudError, DatabaseError.
@@ -87,6 +91,25 @@ def read(
         shares = compute.node_shares(connection)
         snapshot = msgspec.structs.replace(snapshot, cells=cells(snapshot, asked.hardware, shares))
     return snapshot
+
+
+def with_candidates(
+    connection: "Connection",
+    snapshot: Snapshot,
+    wishes: Iterable[Need | None],
+    step: Told = lambda _: None,
+) -> Snapshot:
+    """`snapshot` with Placement's list for those of `wishes` whose list may lack hosts.
+
+    One call for each of those, and none in most clouds. Raises CloudError.
+    """
+    found, by, lists = rooms(snapshot), rules(snapshot), {}
+    for wanted in wishes:
+        if wanted is not None and crowded(found, wanted, by):
+            step(f"allocation candidates for {wanted.flavor}")
+            asked = request.queries(snapshot, wanted)
+            lists[wanted.flavor] = placement.candidates(connection, asked)
+    return msgspec.structs.replace(snapshot, candidates=lists)
 
 
 def _settle(connection: "Connection", doubtful: list[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from gpufarm.capacity import quota
 from gpufarm.capacity.aliases import asked, known
+from gpufarm.capacity.candidates import hidden
 from gpufarm.capacity.obstacle import LIMITS, Obstacle
 from gpufarm.capacity.obstacles import Rules, every, has_cards, how_many, obstacles, rules
 from gpufarm.capacity.rooms import Need, Room, need, rooms, taken
@@ -32,23 +33,35 @@ class FlavorRow(msgspec.Struct, frozen=True):
 
 def flavors(snapshot: Snapshot) -> tuple[FlavorRow, ...]:
     """One row for each flavor with an alias, by name."""
-    aliases = known(snapshot)
     found, by = rooms(snapshot), rules(snapshot)
-    rows = []
-    for flavor in sorted(snapshot.flavors, key=lambda flavor: flavor.name):
-        if not asked(flavor):
-            continue
-        wanted = need(
-            flavor,
-            aliases,
-            configured=snapshot.scheduler.aliases,
-            project=snapshot.project,
+    return tuple(
+        _row(name, snapshot, found, wanted, by)
+        if wanted is not None
+        else FlavorRow(name, None, UNKNOWN_ALIAS)
+        for name, wanted in needs(snapshot).items()
+    )
+
+
+def needs(snapshot: Snapshot) -> dict[str, Need | None]:
+    """{flavor: what a server of it takes}, by name; None where nobody tells what its alias is."""
+    aliases = known(snapshot)
+    return {
+        flavor.name: need(
+            flavor, aliases, configured=snapshot.scheduler.aliases, project=snapshot.project
         )
-        if wanted is None:
-            rows.append(FlavorRow(flavor.name, None, UNKNOWN_ALIAS))
-        else:
-            rows.append(_row(flavor.name, snapshot, found, wanted, by))
-    return tuple(rows)
+        for flavor in sorted(snapshot.flavors, key=lambda flavor: flavor.name)
+        if asked(flavor)
+    }
+
+
+def at_most(snapshot: Snapshot) -> tuple[str, ...]:
+    """Flavors of which Placement's list has only some of the hosts that would take a server."""
+    found, by = rooms(snapshot), rules(snapshot)
+    return tuple(
+        name
+        for name, wanted in needs(snapshot).items()
+        if wanted and hidden(found, wanted, by, snapshot.candidates.get(name)) == "some"
+    )
 
 
 def can_start(snapshot: Snapshot, found: tuple[Room, ...], wanted: Need, by: Rules) -> int | None:
@@ -72,6 +85,8 @@ def _row(
     name: str, snapshot: Snapshot, found: tuple[Room, ...], wanted: Need, by: Rules
 ) -> FlavorRow:
     number = can_start(snapshot, found, wanted, by)
+    if number != 0 and hidden(found, wanted, by, snapshot.candidates.get(name)) == "all":
+        return FlavorRow(name, 0, LIMITS["CANDIDATE_LIMIT"])
     if number is None:
         return FlavorRow(name, None, UNKNOWN_NUMA)
     if number == quota.most(snapshot.limits, wanted):

@@ -31,6 +31,19 @@ def quota(obstacle: Obstacle) -> str:
     )
 
 
+def not_listed(host: str, most: int | str) -> str:
+    """The host would do, and is not on Placement's list.
+
+    Disabling a nova-compute that is down does not help: it sets the trait itself
+    (nova/compute/api.py, _update_compute_provider_status).
+    """
+    return (
+        f"Placement lists {most} candidates, and {host}, which would do, is not among them: hosts "
+        "that a filter refuses fill the list; close the cards of those (`gpufarm host cordon`), or "
+        "raise [scheduler]max_placement_results and Placement's max_allocation_candidates"
+    )
+
+
 def states(count: Count) -> str:
     """`2 in use, 1 cordoned`."""
     parts = [(count.used, "in use"), (count.cordoned, "cordoned"), (count.leaked, "leaked")]
@@ -130,4 +143,5 @@ _WORDS: dict[Code, Callable[[Room, Obstacle], str]] = {
     "TRAIT": _trait,
     "NUMA": lambda _room, obstacle: _numa(obstacle),
     "TOO_MANY_SERVERS": _servers,
+    "CANDIDATE_LIMIT": lambda room, obstacle: not_listed(room.host, obstacle.available),
 }

@@ -50,6 +50,7 @@ LIMITS: dict[Code, str] = {
     "NUMA": "numa",
     "TOO_MANY_SERVERS": "servers of a host",
     "QUOTA": "quota",
+    "CANDIDATE_LIMIT": "candidate limit",
 }
 """What `capacity` prints under limited_by."""
 

@@ -2,7 +2,7 @@
 
 from gpufarm.capacity.cards import CardRow, cards
 from gpufarm.capacity.filters import unknown
-from gpufarm.capacity.flavors import UNKNOWN_ALIAS, UNKNOWN_NUMA, FlavorRow, flavors
+from gpufarm.capacity.flavors import UNKNOWN_ALIAS, UNKNOWN_NUMA, FlavorRow, at_most, flavors
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.farm import CARDS_MARK
 
@@ -28,6 +28,12 @@ def notes(snapshot: Snapshot) -> tuple[str, ...]:
     texts += [
         f"the scheduler's filter {name} is not known to gpufarm: can_start is at most that"
         for name in unknown(snapshot.scheduler)
+    ]
+    texts += [
+        f"flavor {name}: hosts that a filter refuses fill Placement's list of "
+        f"{snapshot.scheduler.max_candidates} candidates, and not every host that would take a "
+        "server is on it: can_start is at most that"
+        for name in at_most(snapshot)
     ]
     if any(row.limited_by == UNKNOWN_NUMA for row in flavors(snapshot)):
         texts.append(

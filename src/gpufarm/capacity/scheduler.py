@@ -59,9 +59,13 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def from_settings(settings: Settings, source: str) -> Scheduler:
-    """The scheduler that runs with `settings`; what they do not say is Nova's default."""
+    """The scheduler that runs with `settings`; what they do not say is Nova's default.
+
+    They may hold Placement's own settings too.
+    """
     filters = settings.sections.get("filter_scheduler", {})
     scheduler = settings.sections.get("scheduler", {})
+    placement = settings.sections.get("placement", {})
     default = settings.sections.get("DEFAULT", {})
     named = _last(filters, "enabled_filters") or ",".join(DEFAULT_FILTERS)
     return Scheduler(
@@ -74,7 +78,11 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
         default_zone=_last(default, "default_availability_zone") or "nova",
         schedule_zone=_last(default, "default_schedule_zone"),
         max_servers=_number(filters, "max_instances_per_host", MAX_SERVERS),
-        max_candidates=_number(scheduler, "max_placement_results", MAX_CANDIDATES),
+        # What Placement makes is limited by its own setting, before Nova's limit is applied.
+        max_candidates=min(
+            _number(scheduler, "max_placement_results", MAX_CANDIDATES),
+            _number(placement, "max_allocation_candidates", MAX_CANDIDATES),
+        ),
         vcpu_for_pcpu=not _true(
             settings.sections.get("workarounds", {}), "disable_fallback_pcpu_query"
         ),

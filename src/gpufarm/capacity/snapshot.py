@@ -6,7 +6,14 @@ import msgspec
 
 from gpufarm.capacity.numa import Cell
 from gpufarm.capacity.scheduler import Scheduler
-from gpufarm.model.cloud import CloudAggregate, CloudFlavor, ComputeHost, Limit, Provider
+from gpufarm.model.cloud import (
+    Candidates,
+    CloudAggregate,
+    CloudFlavor,
+    ComputeHost,
+    Limit,
+    Provider,
+)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -14,7 +21,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `traits` holds, of the traits that were asked about, the uuids of the providers that have them;
     `limits` are the quotas of `project`; `cells` are the NUMA nodes of the hosts whose hardware is
-    known.
+    known; `candidates`, by flavor, is Placement's list where it may lack hosts.
     """
 
     providers: tuple[Provider, ...] = ()
@@ -27,6 +34,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     limits: tuple[Limit, ...] = ()
     scheduler: Scheduler = Scheduler()
     cells: Mapping[str, tuple[Cell, ...]] = {}
+    candidates: Mapping[str, Candidates] = {}
 
     def host_names(self) -> dict[str, str]:
         """{uuid of a root provider: name of its nova-compute}.

@@ -93,7 +93,9 @@ class Capacity(Lister):
                 scheduler_source.question(connection, parsed_args),
                 placement_database=databases.placement(parsed_args),
             )
-            snapshot = facts.read(connection, progress.advance, question)
+            read = facts.read(connection, progress.advance, question)
+            wishes = flavors.needs(read).values()
+            snapshot = facts.with_candidates(connection, read, wishes, progress.advance)
         for text in report.notes(snapshot):
             self.note(text)
         rows = report.parts(snapshot)

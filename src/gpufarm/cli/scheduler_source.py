@@ -26,7 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="nova.conf of the scheduler, for its filters (repeatable, in the order it reads them)",
+        help="nova.conf of the scheduler, for its filters, and placement.conf, for its limits "
+        "(repeatable, in the order in which they are read)",
     )
     source.add_argument(
         "--farm", metavar="FARM.yaml", type=Path, help="take the filters that this farm file sets"
@@ -60,9 +61,11 @@ def _scheduler(connection: "Connection", parsed_args: argparse.Namespace | None)
         return from_settings(settings.join(*parts), names)
     if parsed_args and parsed_args.farm:
         from gpufarm.model import farm
-        from gpufarm.nova.settings import controller
+        from gpufarm.nova.settings import controller, placement
 
-        return from_settings(controller(farm.read(parsed_args.farm)), str(parsed_args.farm))
+        wanted = farm.read(parsed_args.farm)
+        both = settings.join(controller(wanted), placement(wanted))
+        return from_settings(both, str(parsed_args.farm))
     lab = farm_target.find_lab(connection)
     if lab is None:
         return Scheduler()

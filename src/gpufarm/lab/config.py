@@ -33,6 +33,9 @@ FARM_FOLDER = "farm"
 CONTROLLER = "controller"
 PLACEMENT = "placement"
 PLACEMENT_FILE = "etc/placement/placement.conf"
+REPORT_SECONDS = 10
+"""Between two reports of a nova-compute. Not in its file: Nova reads update_resources_interval when
+its manager is imported (nova/compute/manager.py), before any file."""
 NONE = Settings({})
 
 Section = Mapping[str, str | int | bool]
@@ -223,7 +226,6 @@ def _nova(lab: Lab, secrets: Secrets, paste: Path) -> dict[str, Section]:
             "my_ip": "127.0.0.1",
             "transport_url": transport_url(lab, secrets),
             "state_path": str(lab.path("compute", CONTROLLER)),
-            "update_resources_interval": 10,
             "periodic_fuzzy_delay": 5,
         },
         "wsgi": {"api_paste_config": str(paste)},

@@ -38,9 +38,9 @@ def settings_now(lab: Lab) -> dict[str, str]:
 
 
 def scheduler_settings(lab: Lab) -> Settings:
-    """What the lab's scheduler runs with, all of its files together."""
+    """What the lab's scheduler runs with, all of its files together, and Placement's limits."""
     parts = [settings.parse(Path(file).read_text()) for file in config.nova_files(lab, None)]
-    return settings.join(*parts)
+    return settings.join(*parts, farm_settings.of_placement(lab))
 
 
 def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) -> None:

@@ -1,10 +1,14 @@
 """What the tests of capacity share: making servers, reading the tables."""
 
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from running_lab import RunningLab
+
+from gpufarm.cloud import servers
+from gpufarm.model.server import Order, Server
 
 Create = Callable[..., dict[str, Any]]
 
@@ -12,6 +16,19 @@ Create = Callable[..., dict[str, Any]]
 def create_words(name: str, flavor: str) -> list[str]:
     words = ["server", "create", name, "--flavor", flavor, "--image", "t.image"]
     return [*words, "--network", "none"]
+
+
+def start(lab: RunningLab, flavor: str, zone: str | None = None) -> Server:
+    """A server past gpufarm's own check, once it is built or refused by the scheduler.
+
+    Raises CloudRefused where Nova's API refuses it.
+    """
+    order = Order(
+        name=f"t-{uuid.uuid4()}", flavor=flavor, image="t.image", network="none", zone=zone
+    )
+    flavor_id = lab.connection.compute.find_flavor(flavor).id
+    made = servers.create(lab.connection, order, flavor_id)
+    return servers.follow(lab.connection, made, 60, lambda _: None)
 
 
 def delete_servers(lab: RunningLab, *names: str) -> None:

@@ -16,18 +16,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gpu_farm import delete_servers
+from gpu_farm import delete_servers, start
 from running_lab import RunningLab
 
 from gpufarm.capacity import asking, facts, report
 from gpufarm.capacity.explain import Explanation
 from gpufarm.capacity.facts import Question
 from gpufarm.capacity.scheduler import from_settings
-from gpufarm.cloud import servers
 from gpufarm.lab import farm as lab_farm
 from gpufarm.lab import state as lab_state
 from gpufarm.model.errors import CloudRefused
-from gpufarm.model.server import Order
 
 pytestmark = pytest.mark.lab
 
@@ -82,25 +80,15 @@ class State:
 
     def start(self, flavor: str) -> tuple[str, bool]:
         """Its id, and whether it became ACTIVE; one that did not is deleted again."""
-        order = Order(
-            name=f"t-{uuid.uuid4()}",
-            flavor=flavor,
-            image="t.image",
-            network="none",
-            zone=self.zone,
-        )
-        connection = self.lab.connection
         try:
-            made = servers.create(connection, order, self.compute.find_flavor(flavor).id)
+            ended = start(self.lab, flavor, self.zone)
         except CloudRefused as error:
             self.done.append(f"{flavor}: {error}")
             return "", False
-        ended = servers.follow(connection, made, 60, lambda _: None)
         self.done.append(f"{flavor}: {ended.status} {ended.host} {ended.fault}")
-        if ended.status == "ACTIVE":
-            return made, True
-        delete_servers(self.lab, order.name)
-        return made, False
+        if ended.status != "ACTIVE":
+            delete_servers(self.lab, ended.name)
+        return ended.id, ended.status == "ACTIVE"
 
     def device(self) -> tuple[dict[str, Any], str]:
         """A random card that can be had, and its resource class."""

@@ -6,20 +6,20 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from running_lab import RunningLab
 
-from gpufarm.lab import faults, state
+from gpufarm.lab import config, faults, state
 
 HOSTS = ("claims-1", "claims-2")
 PATIENCE = 60.0
-REPORT_SECONDS = 150.0
-"""Two of nova-compute's reports, which come once a minute."""
+REPORTS_SECONDS = 5.0 * config.REPORT_SECONDS
+"""More than two of nova-compute's reports."""
 GIVEN_AWAY = """
 SELECT c.host, p.address, p.instance_uuid
 FROM pci_devices p JOIN compute_nodes c ON c.id = p.compute_node_id
@@ -93,6 +93,17 @@ class ClaimsLab:
         os.kill(run.process.pid, signal.SIGKILL)
         self.wait(lambda: not state.running(self.lab.state, f"nova-compute@{host}"), "killed")
 
+    @contextmanager
+    def held(self, host: str) -> Iterator[None]:
+        """That nova-compute does nothing meanwhile; no report either."""
+        run = state.run_of(self.lab.state, f"nova-compute@{host}")
+        assert run is not None
+        os.kill(run.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(run.process.pid, signal.SIGCONT)
+
     def rows(self) -> set[tuple[str, str, str]]:
         """(host, address, server) of what Nova's table has given away."""
         with closing(sqlite3.connect(self.lab.state / "db" / "nova_cell1.sqlite")) as database:
@@ -111,6 +122,6 @@ class ClaimsLab:
                 self.compute.post(f"/servers/{server.id}/action", json=reset)
             self.delete(server.id)
         # A server's that was moved and deleted soon after goes with nova-compute's next report.
-        self.wait(lambda: not self.rows(), "Nova's table has every card free", REPORT_SECONDS)
+        self.wait(lambda: not self.rows(), "Nova's table has every card free", REPORTS_SECONDS)
         for host in HOSTS:
             self.run("host", "uncordon", host, "--cleaned")

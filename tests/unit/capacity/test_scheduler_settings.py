@@ -49,6 +49,15 @@ def test_the_last_file_counts_and_every_alias_does() -> None:
     assert set(found.aliases) == {"h100", "own", "x"}
 
 
+def test_the_smaller_of_nova_s_limit_and_placement_s() -> None:
+    placement = parse("[placement]\nmax_allocation_candidates = 300\n")
+    assert from_settings(placement, "placement.conf").max_candidates == 300
+    nova = parse("[scheduler]\nmax_placement_results = 100\n")
+    assert from_settings(join(nova, placement), "both").max_candidates == 100
+    without = parse("[placement]\nmax_allocation_candidates = -1\n")
+    assert from_settings(without, "placement.conf").max_candidates == 1000
+
+
 IN_USE = (
     "Exceeded maximum number of retries. Exceeded max scheduling attempts 3 for instance x. Last "
     "exception: Requested operation is not valid: PCI device 0000:84:00.0 is in use by driver "

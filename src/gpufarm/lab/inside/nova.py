@@ -31,6 +31,9 @@ def preload() -> None:
     from nova import monkey_patch
 
     monkey_patch.patch(backend="threading")
+    from nova.conf import CONF
+
+    CONF.set_default("update_resources_interval", config.REPORT_SECONDS)
     for name in MODULES:
         importlib.import_module(name)
     from nova import objects
