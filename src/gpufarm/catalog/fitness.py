@@ -3,9 +3,10 @@
 What is decided here: which of the farm's hosts and cards are not there. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from gpufarm.model import hardware, reserve
 from gpufarm.model.change import Change, FieldChange
 from gpufarm.model.cloud import ComputeHost, Provider
 from gpufarm.model.errors import FarmError
@@ -40,13 +41,14 @@ def check_hardware(farm: Farm, hosts: Iterable[HostFile]) -> None:
     for name, card in farm.cards.items():
         offering = card_hosts(farm, card)
         offered = [host for host in machines if offering is None or host in offering]
-        counts = {host: _count(card, machines[host]) for host in offered}
+        counts = {host: hardware.count(card, hardware.of_file(machines[host])) for host in offered}
         for host in card.hosts:
             if host in counts and not counts[host]:
                 raise FarmError(f"card {name}", _absent(card, [machines[host]]))
         most[name] = max(counts.values(), default=0)
         if not most[name]:
             raise FarmError(f"card {name}", _absent(card, [machines[host] for host in offered]))
+        _check_reserve(name, card, [machines[host] for host in offered if counts[host]])
     for name, flavor in farm.flavors.items():
         for card_name, count in flavor.cards.items():
             if count > most[card_name]:
@@ -57,12 +59,21 @@ def check_hardware(farm: Farm, hosts: Iterable[HostFile]) -> None:
                 )
 
 
-def _count(card: Card, host: HostFile) -> int:
-    return sum(
-        (function.vendor_id, function.product_id, device_type(function.sriov))
-        == (card.vendor_id, card.product_id, card.device_type)
-        for function in host.pci_functions
-    )
+def _check_reserve(name: str, card: Card, hosts: list[HostFile]) -> None:
+    """No server gets more than the whole of its host, whatever the allocation ratio: Nova sets
+    Placement's max_unit to the total (nova/virt/libvirt/driver.py, update_provider_tree)."""
+    if card.reserve is None:
+        return
+    for what, amount, most in (
+        ("vcpus", card.reserve.vcpus, max(host.vcpus for host in hosts)),
+        ("memory_mb", card.reserve.memory_mb, max(host.memory_mb for host in hosts)),
+    ):
+        if amount > most:
+            raise FarmError(
+                f"card {name}",
+                f"reserve.{what} {amount:g} is larger than every host with such a card, of which "
+                f"the largest has {most}",
+            )
 
 
 def _absent(card: Card, hosts: list[HostFile]) -> str:
@@ -100,7 +111,24 @@ def unreported(
             lacking = f"{', '.join(missing)} reports none" if missing else "no host reports any"
             reason = f"{lacking}: are the Nova settings in place there, and nova-compute restarted?"
             changes.append(Change("change", CARD, name, (field,), reason))
-    return tuple(changes)
+    return (*changes, *_unkept(farm, reporting))
+
+
+def _unkept(farm: Farm, reporting: Mapping[str, frozenset[str]]) -> Iterator[Change]:
+    """Hosts that report cards and nothing of their hard reserve, on which GPU servers draw."""
+    reserved = reserve.of_cards(farm) if farm.keeping.mode == "hard" else {}
+    for name in reserved:
+        offering = reporting.get(farm.cards[name].placement_class, frozenset())
+        for resource_class in reserve.CLASSES:
+            have = reporting.get(resource_class, frozenset())
+            missing = sorted(offering - have)
+            if missing:
+                field = FieldChange(f"hosts with {resource_class}", sorted(have), sorted(offering))
+                reason = (
+                    f"{', '.join(missing)} keeps no hard reserve: is its provider.yaml in place, "
+                    "and nova-compute restarted?"
+                )
+                yield Change("change", CARD, name, (field,), reason)
 
 
 def reported(

@@ -172,6 +172,9 @@ class Render(Command):
 
         # for kolla-ansible
         gpufarm farm render farm.yaml --layout kolla -o /etc/kolla
+
+        # with a hard reserve, which depends on what the hosts are
+        gpufarm farm render farm.yaml --hosts hosts/
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -193,15 +196,30 @@ class Render(Command):
             help="a compute host to write settings for (repeatable; by default those that the "
             "farm file names, where some card is not on every host)",
         )
+        parser.add_argument(
+            "--hosts",
+            metavar="PATH",
+            type=Path,
+            action="append",
+            default=[],
+            help="host files, for a hard reserve: a file, or a folder of them (repeatable)",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        from gpufarm.catalog import fitness
+        from gpufarm.lab import hardware as host_files
         from gpufarm.model import farm as model
+        from gpufarm.model import hardware
         from gpufarm.nova import layouts
 
         farm = model.read(parsed_args.farm)
         hosts = _host_names(parsed_args.host) or _own_hosts(farm)
-        rendered = layouts.files(farm, parsed_args.layout, hosts)
+        known = host_files.read(parsed_args.hosts)
+        if known:
+            fitness.check_hardware(farm, known)
+        machines = hardware.machines(farm, known)
+        rendered = layouts.files(farm, parsed_args.layout, hosts, machines)
         if parsed_args.output:
             self._write(parsed_args.output, rendered)
         else:

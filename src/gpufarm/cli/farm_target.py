@@ -16,10 +16,12 @@ from gpufarm.catalog import plan as catalog_plan
 from gpufarm.cloud import placement
 from gpufarm.cloud.catalog import CloudCatalog
 from gpufarm.model import farm as model
+from gpufarm.model import hardware
 from gpufarm.model.catalog import Catalog, ImageFile
 from gpufarm.model.change import Change
 from gpufarm.model.errors import CloudUnreachable, FarmError
 from gpufarm.model.farm import Farm
+from gpufarm.model.reserve import Machine
 from gpufarm.nova import plan as nova_plan
 from gpufarm.system import digests
 from gpufarm.system.files import lock
@@ -96,19 +98,21 @@ class Target:
 
     def settings_changes(self, *, prune: bool) -> tuple[Change, ...]:
         """Nothing where the settings cannot be read."""
-        return nova_plan.plan(self.farm, self._settings_now(), prune=prune)
+        return nova_plan.plan(
+            self.farm, self._settings_now(), prune=prune, machines=self._machines()
+        )
 
     def put_settings(self, told: Callable[[str], None], *, prune: bool) -> None:
         """Put the settings in place that differ, where that can be done."""
-        now = self._settings_now()
-        roles = [change.name for change in nova_plan.plan(self.farm, now, prune=prune)]
+        now, machines = self._settings_now(), self._machines()
+        planned = nova_plan.plan(self.farm, now, prune=prune, machines=machines)
+        roles = [change.name for change in planned]
         if roles:
             from gpufarm.lab import farm as lab_farm
 
             told(f"write the Nova settings of {', '.join(roles)}")
-            lab_farm.put_settings(
-                self.lab, nova_plan.wanted(self.farm, roles, now, prune=prune), told
-            )
+            wanted = nova_plan.wanted(self.farm, roles, now, prune=prune, machines=machines)
+            lab_farm.put_settings(self.lab, wanted, told)
 
     def unreported(self) -> tuple[Change, ...]:
         """Cards that no host reports to Placement; only where the hardware cannot be seen."""
@@ -116,6 +120,13 @@ class Target:
             return ()
         providers = placement.providers(self._connection)
         return fitness.unreported(self.farm, self._catalog.hosts, providers)
+
+    def _machines(self) -> dict[str, Machine]:
+        if self.lab is None:
+            return {}
+        from gpufarm.lab import farm as lab_farm
+
+        return hardware.machines(self.farm, lab_farm.hardware(self.lab))
 
     def _settings_now(self) -> dict[str, str]:
         if self.lab is None:

@@ -5,7 +5,7 @@ service is still up a while later. Which files and services is a plan's matter.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from gpufarm.host import orders
 from gpufarm.host.apply import Applied
@@ -13,6 +13,7 @@ from gpufarm.host.plan import feasible
 from gpufarm.host.rollout import TakenBack
 from gpufarm.host.target import Target
 from gpufarm.model.errors import HostError, HostUnequal, ServiceNotUp
+from gpufarm.model.hardware import Device, Hardware
 from gpufarm.model.host_change import HostPlan, RunCommand, shown
 from gpufarm.model.services import Service, Services, restarted
 from gpufarm.system import journal
@@ -31,6 +32,7 @@ def look(
 ) -> Services:
     """What of these there is on a host. Raises what the target raises, and JournalInvalid."""
     asked = [
+        "machine",
         *(f"file {path}" for path in files),
         *(f"path {path}" for path in paths),
         *(f"service {name}" for name in services),
@@ -43,9 +45,9 @@ def _parse(target: str, lines: Iterable[str]) -> Services:
     host, path = "", ""
     texts: dict[str, str] = {}
     aliases: dict[str, tuple[str, ...]] = {}
-    there: list[str] = []
     services: list[Service] = []
     noted: list[str] = []
+    told: dict[str, list[str]] = {"path": [], "machine": [], "device": [], "cpu_set": []}
     for line in lines:
         kind, _, rest = line.partition(" ")
         match kind, rest.split(" "):
@@ -57,8 +59,8 @@ def _parse(target: str, lines: Iterable[str]) -> Services:
                 texts[path] += f"{rest}\n"
             case "alias", [where, *words]:
                 aliases[where] = (*aliases.get(where, ()), " ".join(words))
-            case "path", _:
-                there.append(rest)
+            case _ if kind in told:
+                told[kind].append(rest)
             case "service", [name, active, sub, enabled, run]:
                 name = name.removesuffix(".service")
                 services.append(Service(name, active, sub, enabled.startswith("enabled"), run))
@@ -70,11 +72,27 @@ def _parse(target: str, lines: Iterable[str]) -> Services:
     return Services(
         host=host,
         files=texts,
-        paths=frozenset(there),
+        paths=frozenset(told["path"]),
         services=tuple(services),
         aliases=aliases,
         due=_due(entries[-1:]),
+        hardware=_hardware(told["machine"], told["device"]),
+        cpu_sets=tuple(" in ".join(each.split(" ", 1)[::-1]) for each in told["cpu_set"]),
     )
+
+
+def _hardware(machine: list[str], devices: list[str]) -> Hardware | None:
+    match [each.split(" ") for each in machine]:
+        case [[cpus, memory_mb]] if cpus.isdigit() and memory_mb.isdigit():
+            return Hardware(int(cpus), int(memory_mb), tuple(_devices(devices)))
+    return None
+
+
+def _devices(lines: list[str]) -> Iterator[Device]:
+    for line in lines:
+        match line.split(" "):
+            case [vendor, product, kind]:
+                yield vendor, product, kind
 
 
 def _due(last: tuple[Entry, ...]) -> frozenset[str]:

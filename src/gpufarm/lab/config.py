@@ -264,9 +264,14 @@ def _compute(lab: Lab, host: str) -> dict[str, Section]:
             "instances_path": str(folder / "instances"),
             "running_deleted_instance_action": "reap",
         },
-        "compute": {"provider_config_location": str(folder / "provider_config")},
+        "compute": {"provider_config_location": str(providers(lab, host))},
         "oslo_concurrency": {"lock_path": str(folder / "lock")},
     }
+
+
+def providers(lab: Lab, host: str) -> Path:
+    """Where the nova-compute of `host` reads provider.yaml files."""
+    return lab.path("compute", host, "provider_config")
 
 
 def nova_files(lab: Lab, host: str | None) -> list[str]:

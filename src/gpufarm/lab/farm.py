@@ -33,7 +33,7 @@ def hardware(lab: Lab) -> tuple[HostFile, ...]:
 
 
 def settings_now(lab: Lab) -> dict[str, str]:
-    """{`controller`, `placement` or `compute/<host>`: the settings that its services run with}."""
+    """{role: text of its file, with which its services run}; roles as `farm_settings.path` says."""
     return farm_settings.now(lab)
 
 
@@ -59,12 +59,13 @@ def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) 
 
 def _reads(process: services.Process, roles: tuple[str, ...]) -> bool:
     """Whether a service of that process reads the settings of one of those roles."""
-    return bool({_role(service) for service in process.services} & set(roles))
+    return any(_roles(service) & set(roles) for service in process.services)
 
 
-def _role(service: services.Service) -> str | None:
+def _roles(service: services.Service) -> frozenset[str]:
     if service.host is not None:
-        return farm_settings.COMPUTE_ROLE + service.host
+        kinds = (farm_settings.COMPUTE_ROLE, farm_settings.PROVIDERS_ROLE)
+        return frozenset(kind + service.host for kind in kinds)
     if service.name == config.PLACEMENT:
-        return config.PLACEMENT
-    return config.CONTROLLER if service.name.startswith("nova-") else None
+        return frozenset({config.PLACEMENT})
+    return frozenset({config.CONTROLLER} if service.name.startswith("nova-") else ())

@@ -8,15 +8,19 @@ from gpufarm.model import settings
 from gpufarm.system import files
 
 COMPUTE_ROLE = "compute/"
+PROVIDERS_ROLE = "providers/"
 
 
 def path(lab: Lab, role: str) -> Path:
-    """The file of the role `controller`, `placement` or `compute/<host>`."""
+    """The file of the role `controller`, `placement`, `compute/<host>` or `providers/<host>`."""
+    if role.startswith(PROVIDERS_ROLE):
+        return config.providers(lab, role.removeprefix(PROVIDERS_ROLE)) / "50-gpufarm.yaml"
     return lab.path("etc", "nova", config.FARM_FOLDER, role.replace("/", "-") + ".conf")
 
 
 def roles(lab: Lab) -> tuple[str, ...]:
-    return (config.CONTROLLER, config.PLACEMENT, *(COMPUTE_ROLE + host for host in lab.hosts))
+    of_hosts = (kind + host for host in lab.hosts for kind in (COMPUTE_ROLE, PROVIDERS_ROLE))
+    return (config.CONTROLLER, config.PLACEMENT, *of_hosts)
 
 
 def now(lab: Lab) -> dict[str, str]:
@@ -26,12 +30,18 @@ def now(lab: Lab) -> dict[str, str]:
 
 
 def put(lab: Lab, wanted: dict[str, str]) -> tuple[str, ...]:
-    """Write the settings of these roles; returns the roles whose settings changed."""
-    return tuple(
-        role
-        for role, text in wanted.items()
-        if files.write_if_changed(path(lab, role), text, files.SECRET)
-    )
+    """Write the files of these roles; returns the roles whose files changed. One without a text is
+    removed."""
+    return tuple(role for role, text in wanted.items() if _put(path(lab, role), text))
+
+
+def _put(file: Path, text: str) -> bool:
+    if text:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return files.write_if_changed(file, text, files.SECRET)
+    there = file.exists()
+    file.unlink(missing_ok=True)
+    return there
 
 
 def of_placement(lab: Lab) -> settings.Settings:
@@ -44,7 +54,7 @@ def merge_roles(lab: Lab) -> None:
 
     One for each host, read while its nova-compute starts, and one to go on with afterwards: what
     Nova reads again later (report_in_placement) holds for every role; which devices a host offers
-    (device_spec) it reads only at its start.
+    (device_spec) it reads only at its start, and so does our driver what the host keeps back.
     """
     if lab.mode != "single":
         return
@@ -52,8 +62,19 @@ def merge_roles(lab: Lab) -> None:
     controller = settings.parse(texts[config.CONTROLLER])
     computes = {host: settings.parse(texts[COMPUTE_ROLE + host]) for host in lab.hosts}
     merged = {host: settings.merge(controller, compute) for host, compute in computes.items()}
-    later = [settings.without(compute, "pci", "device_spec") for compute in computes.values()]
+    later = [_without_own(compute) for compute in computes.values()]
     merged[config.CONTROLLER] = settings.merge(controller, *later)
     for name, found in merged.items():
         text = settings.render(found)
         files.write_if_changed(path(lab, f"merged/{name}"), text, files.SECRET)
+
+
+def _without_own(compute: settings.Settings) -> settings.Settings:
+    """What of it is not one host's alone."""
+    for section, option in (
+        ("pci", "device_spec"),
+        ("DEFAULT", "reserved_host_cpus"),
+        ("DEFAULT", "reserved_host_memory_mb"),
+    ):
+        compute = settings.without(compute, section, option)
+    return compute

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gpufarm.model import release
+from gpufarm.model import release, reserve
 from gpufarm.model.errors import FarmError
 from gpufarm.model.farm import (
     AGGREGATE_SCOPE,
@@ -23,6 +23,7 @@ from gpufarm.model.farm import (
     Farm,
     Flavor,
     Image,
+    Reserve,
     card_hosts,
     flavor_properties,
 )
@@ -58,6 +59,7 @@ def check(farm: Farm) -> None:
     for name, aggregate in farm.aggregates.items():
         _check_aggregate(f"aggregate {name}", aggregate)
     _check_zones(farm)
+    _check_reserve(farm)
     for name, image in farm.images.items():
         _check_image(f"image {name}", image)
 
@@ -194,6 +196,57 @@ def _check_zones(farm: Farm) -> None:
                     f"aggregate {name}",
                     f"host {host} would be in zone {aggregate.zone} and, through aggregate "
                     f"{other}, in zone {zone}: a host has one zone",
+                )
+
+
+def _check_reserve(farm: Farm) -> None:
+    keeping = farm.keeping
+    if keeping.mode == "none":
+        return
+    if not reserve.of_cards(farm):
+        raise FarmError(
+            "reserve",
+            f"{keeping.mode}, and no card has flavors or a reserve of its own: give one a reserve",
+        )
+    if keeping.mode == "hard":
+        _check_hard(farm)
+        return
+    for field in ("cpu_ratio", "host_cpus", "host_memory_mb"):
+        if getattr(keeping, field) != getattr(Reserve(mode="hard"), field):
+            raise FarmError("reserve", f"{field} is for `mode: hard` only")
+    ids: dict[tuple[str, str], str] = {}
+    for name in reserve.of_cards(farm):
+        card = farm.cards[name]
+        other = ids.setdefault((card.vendor_id, card.product_id), name)
+        if other != name:
+            raise FarmError(
+                f"card {name}",
+                f"card {other} has the same ids, by which the scheduler knows whose reserve it is: "
+                "with `reserve: dynamic` one card of them",
+            )
+
+
+def _check_hard(farm: Farm) -> None:
+    """Only servers with cards draw on the classes of the reserve, by what gpufarm says."""
+    for name, card in farm.cards.items():
+        if card.placement_class in reserve.CLASSES:
+            raise FarmError(
+                f"card {name}", f"resource_class {card.placement_class} is the reserve's own"
+            )
+    own = tuple(name for pair in reserve.CLASSES.items() for name in pair)
+    for name, flavor in farm.flavors.items():
+        for key, value in flavor.properties.items():
+            asked = key.removeprefix("resources").rpartition(":")[2]
+            if key.startswith("resources") and asked in (own if flavor.cards else reserve.CLASSES):
+                raise FarmError(
+                    f"flavor {name}",
+                    f"property {key}: with `reserve: hard` gpufarm says what a server draws",
+                )
+            if flavor.cards and key == "hw:cpu_policy" and value != "shared":
+                raise FarmError(
+                    f"flavor {name}",
+                    f"property {key}: `reserve: hard` keeps shared CPUs, of which a server with "
+                    f"{value} ones cannot draw: use `reserve: dynamic`",
                 )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gpufarm.model import document, release
+from gpufarm.model import document, release, reserve
 from gpufarm.model.document import Document
 from gpufarm.model.pci import DeviceType, PciId
 
@@ -55,12 +55,39 @@ CustomName = Annotated[str, Meta(pattern=r"^CUSTOM_[A-Z0-9_]{1,248}$")]
 FilterName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+ReserveMode = Literal["none", "dynamic", "hard"]
+
+
+Part = Annotated[float, Meta(gt=0, le=1)]
+
+
+class CardReserve(Document, frozen=True):
+    """What a host keeps for one free card: vCPU after its allocation ratio, and MiB."""
+
+    vcpus: Annotated[float, Meta(ge=0, le=2**31 - 1)]
+    memory_mb: Amount
+
+
+class Reserve(Document, frozen=True):
+    """How CPU and memory are kept for free cards; `share` caps it, as a fraction of a host's fair
+    share of each card.
+
+    Of `hard` only: how many vCPU Nova gives out for one CPU (1 holds for every ratio, and keeps a
+    whole CPU for each vCPU), and what a host keeps for itself.
+    """
+
+    mode: ReserveMode
+    share: Part = 1.0
+    cpu_ratio: Annotated[float, Meta(ge=1, le=1000)] = 1.0
+    host_cpus: Amount = 0
+    host_memory_mb: Amount = 512
 
 
 class Card(Document, frozen=True):
     """One model of card, under the name of its alias.
 
-    Without `hosts` and `aggregates` every compute host offers the cards that it finds.
+    Without `hosts` and `aggregates` every compute host offers the cards that it finds. Without
+    `reserve` a free card is kept what its flavors give one (median).
     `managed`, `live_migratable` (Nova 31) and `one_time_use` (Nova 32) are left to Nova's default
     where they are not given.
     """
@@ -77,6 +104,7 @@ class Card(Document, frozen=True):
     managed: bool | None = None
     live_migratable: bool | None = None
     one_time_use: bool | None = None
+    reserve: CardReserve | None = None
 
     @property
     def placement_class(self) -> str:
@@ -135,6 +163,12 @@ class Farm(Document, frozen=True):
     images: dict[ObjectName, Image] = msgspec.field(default_factory=dict)
     console: Literal["vnc", "spice"] | None = None
     extra_filters: tuple[FilterName, ...] = ()
+    reserve: ReserveMode | Reserve = "none"
+
+    @property
+    def keeping(self) -> Reserve:
+        """How CPU and memory are kept for free cards."""
+        return self.reserve if isinstance(self.reserve, Reserve) else Reserve(mode=self.reserve)
 
     @property
     def nova(self) -> int:
@@ -169,7 +203,7 @@ def named_hosts(farm: Farm) -> frozenset[str]:
 
 def flavor_properties(farm: Farm, flavor: Flavor) -> dict[str, str]:
     """Every extra spec that `flavor` has in Nova, the farm's marks included."""
-    properties = dict(flavor.properties)
+    properties = dict(flavor.properties) | reserve.drawn(farm, flavor)
     properties |= {f"{AGGREGATE_SCOPE}{key}": value for key, value in flavor.aggregate.items()}
     if flavor.hide_kvm:
         properties[HIDE_KVM] = "true"

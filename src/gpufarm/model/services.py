@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from gpufarm.model.hardware import Hardware
 from gpufarm.model.host_change import RunCommand
 
 RESTART: Final = ("systemctl", "restart")
@@ -42,6 +43,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     `aliases` has {path: values of [pci] alias} of every file of Nova's.
     `due` are services whose restart was interrupted, so that they may not have read their files.
+    `cpu_sets` are Nova's options that give servers some CPUs only, and where they stand; `hardware`
+    is None where the kernel does not tell.
     """
 
     host: str
@@ -50,6 +53,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     aliases: dict[str, tuple[str, ...]] = {}
     due: frozenset[str] = frozenset()
+    hardware: Hardware | None = None
+    cpu_sets: tuple[str, ...] = ()
 
 
 def restart(services: Iterable[str], reason: str) -> RunCommand:

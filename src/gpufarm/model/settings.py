@@ -36,7 +36,12 @@ def merge(*parts: Settings) -> Settings:
     return Settings(sections)
 
 
-MULTIPLE = frozenset({"alias", "device_spec", "passthrough_whitelist"})
+MULTIPLE = frozenset(
+    {
+        *("alias", "device_spec", "passthrough_whitelist"),
+        *("available_filters", "reserve", "gpu_flavors"),
+    }
+)
 """Options of which every value counts; of all others the last one does."""
 
 

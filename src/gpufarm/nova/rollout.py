@@ -8,18 +8,21 @@ containers is left to that tool.
 from collections.abc import Iterator
 from typing import Final
 
+from gpufarm.model import hardware, reserve
 from gpufarm.model.change import differences
 from gpufarm.model.farm import Farm, named_hosts
 from gpufarm.model.finding import Finding
 from gpufarm.model.host_change import HostPlan, Step, WriteFile
+from gpufarm.model.reserve import Machine
 from gpufarm.model.services import Service, Services, restart
-from gpufarm.model.settings import parse
+from gpufarm.nova import layouts
 from gpufarm.nova import plan as settings_plan
 from gpufarm.nova.layouts import DROP_IN
 
 NOVA: Final = f"/etc/nova/nova.conf.d/{DROP_IN}"
 PLACEMENT: Final = f"/etc/placement/placement.conf.d/{DROP_IN}"
-FILES: Final = (NOVA, PLACEMENT)
+PROVIDERS: Final = f"/etc/nova/{layouts.PROVIDERS}"
+FILES: Final = (NOVA, PLACEMENT, PROVIDERS)
 
 KOLLA: Final = "/etc/kolla"
 """Where kolla-ansible keeps what it mounts into its containers."""
@@ -89,6 +92,7 @@ def _refusals(farm: Farm, found: Services, name: str) -> Iterator[Finding]:
             "name hosts in the farm file as `openstack compute service list` does",
         )
     yield from _aliases_elsewhere(farm, found)
+    yield from _unkeepable(farm, found)
 
 
 def _aliases_elsewhere(farm: Farm, found: Services) -> Iterator[Finding]:
@@ -104,15 +108,44 @@ def _aliases_elsewhere(farm: Farm, found: Services) -> Iterator[Finding]:
             )
 
 
+def _unkeepable(farm: Farm, found: Services) -> Iterator[Finding]:
+    """What keeps a hard reserve from being put on the host."""
+    if farm.keeping.mode != "hard" or not _of(found, COMPUTES):
+        return
+    if found.hardware is None:
+        yield _finding(
+            "HARDWARE_UNKNOWN",
+            "its kernel does not tell CPUs and memory, on which a hard reserve depends",
+            "read it as root, with /proc and /sys there",
+        )
+    elif found.cpu_sets and reserve.on(farm, _machines(farm, found)[found.host]):
+        # nova/virt/libvirt/driver.py, _check_cpu_set_configuration
+        yield _finding(
+            "CPU_SETS",
+            "its nova-compute would not start: reserved_host_cpus, by which a hard reserve is "
+            f"kept, is forbidden beside {', '.join(found.cpu_sets)}",
+            "take the set away, or use `reserve: dynamic`",
+        )
+
+
+def _machines(farm: Farm, found: Services) -> dict[str, Machine]:
+    if found.hardware is None:
+        return {}
+    return {found.host: hardware.machine(farm, found.host, found.hardware)}
+
+
 def _file_steps(farm: Farm, found: Services, *, prune: bool) -> Iterator[WriteFile]:
+    machines = _machines(farm, found)
     for path, role in _roles(found).items():
         now = found.files.get(path, "")
-        text = settings_plan.wanted(farm, (role,), {role: now}, prune=prune)[role]
-        fields = differences(parse(now).flat(), parse(text).flat())
-        if fields:
+        (text,) = settings_plan.wanted(
+            farm, (role,), {role: now}, prune=prune, machines=machines
+        ).values()
+        said = settings_plan.said(role, text)
+        if differences(settings_plan.said(role, now), said):
             yield WriteFile(
                 path=path,
-                text=text if parse(text).sections else None,
+                text=text if said else None,
                 was=found.files.get(path),
                 reason=f"{role.partition('/')[0]} settings of farm {farm.name}",
             )
@@ -124,6 +157,7 @@ def _roles(found: Services) -> dict[str, str]:
     roles = {}
     if computes:
         roles[NOVA] = f"{'all-in-one' if controllers else 'compute'}/{found.host}"
+        roles[PROVIDERS] = settings_plan.PROVIDERS + found.host
     elif controllers:
         roles[NOVA] = "controller"
     if _of(found, PLACEMENTS):
@@ -133,7 +167,7 @@ def _roles(found: Services) -> dict[str, str]:
 
 def _restarts(found: Services, changed: set[str]) -> Iterator[Step]:
     """Of what runs or has failed; a service that was stopped reads its file when it is started."""
-    readers = {NOVA: (*COMPUTES, *CONTROLLERS), PLACEMENT: PLACEMENTS}
+    readers = {NOVA: (*COMPUTES, *CONTROLLERS), PLACEMENT: PLACEMENTS, PROVIDERS: COMPUTES}
     stale = {name for path in changed for name in readers[path]} | found.due
     names = tuple(
         each.name

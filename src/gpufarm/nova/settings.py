@@ -2,13 +2,17 @@
 
 What is decided here: which option has which value on which role. How the files are called that hold
 them is decided in `layouts`. Options and forms are those of nova/conf/{pci,scheduler,spice,vnc}.py,
-nova/pci/{request,devspec}.py and placement/conf/{placement,workarounds}.py.
+nova/pci/{request,devspec}.py and placement/conf/{placement,workarounds}.py, and of the plugin
+gpufarm_nova/options.py.
 """
 
 import json
 
-from gpufarm.model import release
+import yaml
+
+from gpufarm.model import release, reserve
 from gpufarm.model.farm import Card, Farm, card_hosts
+from gpufarm.model.reserve import Machine
 from gpufarm.model.settings import Options, Settings
 
 PCI_FILTER = "PciPassthroughFilter"
@@ -23,6 +27,13 @@ AGGREGATE_FILTER = "AggregateInstanceExtraSpecsFilter"
 """Makes flavors that name an aggregate's property stay on such hosts. Only where a flavor does: it
 changes the placement of every flavor with an extra spec that has no namespace."""
 
+RESERVE_FILTER = "gpufarm_nova.filter.GpuReserveFilter"
+PACKING_WEIGHER = "gpufarm_nova.weigher.GpuPackingWeigher"
+NOVA_FILTERS = "nova.scheduler.filters.all_filters"
+NOVA_WEIGHERS = "nova.scheduler.weights.all_weighers"
+"""Nova's defaults of available_filters and weight_classes (nova/conf/scheduler.py), which a setting
+replaces: the filter and the weigher of `reserve: dynamic` are named beside them."""
+
 WIDE = 5
 """Cards of one kind in one flavor from which Placement's help for optimize_for_wide_provider_trees
 says to switch it on ("more than 4")."""
@@ -33,23 +44,62 @@ MOST_CANDIDATES = 1000
 
 def controller(farm: Farm) -> Settings:
     """For nova-api, nova-scheduler, nova-conductor and the console proxies."""
-    sections: dict[str, Options] = {
-        "filter_scheduler": {
-            "enabled_filters": (",".join(filters(farm)),),
-            # On API, scheduler and conductors, once every compute reports (nova/conf/scheduler.py).
-            "pci_in_placement": ("true",),
-        },
+    scheduler: Options = {
+        "enabled_filters": (",".join(filters(farm)),),
+        # On API, scheduler and conductors, once every compute reports (nova/conf/scheduler.py).
+        "pci_in_placement": ("true",),
     }
+    sections: dict[str, Options] = {"filter_scheduler": scheduler}
+    if farm.keeping.mode == "dynamic":
+        scheduler["available_filters"] = (NOVA_FILTERS, RESERVE_FILTER)
+        scheduler["weight_classes"] = (f"{NOVA_WEIGHERS},{PACKING_WEIGHER}",)
+        sections["gpufarm"] = plugin(farm)
     if farm.cards:
         sections["pci"] = {"alias": aliases(farm)}
     return Settings(sections | console(farm))
 
 
-def compute(farm: Farm, host: str | None) -> Settings:
+def plugin(farm: Farm) -> Options:
+    """What gpufarm_nova's filter and weigher read: a reserve a card model, and the GPU flavors that
+    the weigher keeps room for."""
+    reserves = (
+        {
+            "card": name,
+            "vendor_id": farm.cards[name].vendor_id,
+            "product_id": farm.cards[name].product_id,
+            "vcpus": _number(amounts.vcpus),
+            "memory_mb": _number(amounts.memory_mb),
+        }
+        for name, amounts in reserve.of_cards(farm).items()
+    )
+    flavors = (
+        {
+            "name": name,
+            "cards": flavor.cards,
+            "vcpus": flavor.vcpus,
+            "memory_mb": flavor.memory_mb,
+        }
+        for name, flavor in farm.flavors.items()
+        if flavor.cards
+    )
+    return {
+        "reserve": tuple(map(json.dumps, reserves)),
+        "reserve_share": (str(_number(farm.keeping.share)),),
+        "gpu_flavors": tuple(map(json.dumps, flavors)),
+    }
+
+
+def _number(value: float) -> float:
+    """Without a fraction that says nothing."""
+    return int(value) if value == int(value) else value
+
+
+def compute(farm: Farm, host: str | None, machine: Machine | None = None) -> Settings:
     """For the nova-compute of `host`; None for one that offers only what every host offers.
 
-    report_in_placement stands in a farm without cards too: a nova-compute that once reported does
-    not start without it (nova/compute/pci_placement_translator.py).
+    `machine` is what the host is, on which `reserve: hard` depends. report_in_placement stands in a
+    farm without cards too: a nova-compute that once reported does not start without it
+    (nova/compute/pci_placement_translator.py).
     """
     pci: Options = {"report_in_placement": ("true",)}
     specs = tuple(
@@ -59,7 +109,38 @@ def compute(farm: Farm, host: str | None) -> Settings:
         pci["device_spec"] = specs
     if farm.cards:
         pci["alias"] = aliases(farm)
-    return Settings({"pci": pci} | console(farm))
+    kept = reserve.on(farm, machine) if machine else None
+    own: dict[str, Options] = {}
+    if kept:
+        own["DEFAULT"] = {
+            "reserved_host_cpus": (str(kept.host_cpus),),
+            "reserved_host_memory_mb": (str(kept.host_memory_mb),),
+        }
+    return Settings(own | {"pci": pci} | console(farm))
+
+
+def providers(farm: Farm, machine: Machine | None) -> str | None:
+    """The provider.yaml of a host whose reserve is hard, schema 1.0 (nova/compute/provider_config):
+    inventory of the reserve's classes; None for a host without.
+    """
+    kept = reserve.on(farm, machine) if machine else None
+    if kept is None or not kept.inventory:
+        return None
+    document = {
+        "meta": {"schema_version": "1.0"},
+        "providers": [
+            {
+                "identification": {"uuid": "$COMPUTE_NODE"},
+                "inventories": {
+                    "additional": [
+                        {name: {"total": total}} for name, total in kept.inventory.items()
+                    ]
+                },
+            }
+        ],
+    }
+    comment = "".join(f"# {line}\n" for line in heading(farm).splitlines())
+    return comment + yaml.safe_dump(document, sort_keys=False)
 
 
 def placement(farm: Farm) -> Settings:
@@ -88,7 +169,11 @@ def filters(farm: Farm) -> tuple[str, ...]:
     needed = [PCI_FILTER, NUMA_FILTER]
     if any(flavor.aggregate for flavor in farm.flavors.values()):
         needed.append(AGGREGATE_FILTER)
-    return tuple(dict.fromkeys((*release.DEFAULT_FILTERS, *needed, *farm.extra_filters)))
+    last = []
+    if farm.keeping.mode == "dynamic":
+        # It costs most and refuses least.
+        last.append(RESERVE_FILTER.rpartition(".")[2])
+    return tuple(dict.fromkeys((*release.DEFAULT_FILTERS, *needed, *farm.extra_filters, *last)))
 
 
 def offers(farm: Farm, card: Card, host: str | None) -> bool:

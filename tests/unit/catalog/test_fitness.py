@@ -110,3 +110,37 @@ def test_a_card_that_one_of_its_hosts_does_not_report_is_drift() -> None:
     (change,) = unreported(a_farm({"hosts": ["a", "b"]}), COMPUTES, PROVIDERS)
     assert change.reason.startswith("b reports none")
     assert (change.changes[0].from_, change.changes[0].to) == (["a"], ["a", "b"])
+
+
+def test_a_reserve_that_no_host_could_give_one_server() -> None:
+    fits = {"reserve": {"vcpus": 1, "memory_mb": 1}}
+    check_hardware(a_farm(fits), [a_host("a", {})])
+    for what, amounts in (
+        ("vcpus 2", {"vcpus": 2, "memory_mb": 1}),
+        ("memory_mb 2", {"vcpus": 1, "memory_mb": 2}),
+    ):
+        with pytest.raises(FarmError, match=f"card k40c: reserve.{what} is larger than every host"):
+            check_hardware(a_farm({"reserve": amounts}), [a_host("a", {})])
+
+
+def test_a_host_that_keeps_no_hard_reserve_is_found() -> None:
+    farm = a_farm({}, reserve="hard")
+    hosts = [ComputeHost(name="a", hypervisor_hostname="a", up=True, enabled=True)]
+    card = Inventory(total=1, reserved=0, used=0)
+
+    def providers(**classes: int) -> list[Provider]:
+        amounts = {
+            name: Inventory(total=total, reserved=0, used=0) for name, total in classes.items()
+        }
+        return [
+            Provider("root", "a", "root", 1, amounts, {}),
+            Provider("card", "a_0000:86:00.0", "root", 1, {"CUSTOM_PCI_10DE_1024": card}, {}),
+        ]
+
+    kept = {"CUSTOM_GPU_VCPU": 2, "CUSTOM_GPU_MEMORY_MB": 4096}
+    assert unreported(farm, hosts, providers(**kept)) == ()
+    changes = unreported(farm, hosts, providers(VCPU=24))
+    assert [change.changes[0].field for change in changes] == [
+        f"hosts with {name}" for name in kept
+    ]
+    assert "a keeps no hard reserve" in changes[0].reason

@@ -397,3 +397,48 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_write(
         farm(), Services(host="hyper1", files=files, services=tuple(found)), "h", prune=prune
     )
     assert not [step for step in again.steps if isinstance(step, WriteFile)]
+
+
+PROVIDERS = rollout.PROVIDERS.lstrip("/")
+GPU = {"g1": {"vcpus": 2, "memory_mb": 4096, "disk_gb": 0, "cards": {"k40c": 1}}}
+
+
+def with_cards(host: ModelHost, *products: str) -> None:
+    host.put("proc/cpuinfo", "processor : 0\nflags : x\nprocessor : 1\n" * 12)
+    host.put("proc/meminfo", "MemTotal:       67108864 kB\nMemFree: 1 kB\n")
+    for number, product in enumerate(products):
+        device = f"sys/bus/pci/devices/0000:0{number}:00.0"
+        host.put(f"{device}/vendor", "0x10de\n")
+        host.put(f"{device}/device", f"0x{product}\n")
+
+
+def test_a_hard_reserve_is_put_on_a_host_and_taken_back(compute: ModelHost) -> None:
+    with_cards(compute, "1024", "1024", "1b80")
+    compute.put("sys/bus/pci/devices/0000:00:00.1/vendor", "0x10de\n")
+    compute.put("sys/bus/pci/devices/0000:00:00.1/device", "0x1024\n")
+    compute.put("sys/bus/pci/devices/0000:00:00.1/sriov_totalvfs", "16\n")
+    hard = farm(flavors=GPU, reserve="hard")
+    assert len(put(compute, hard).steps) == 3
+    kept = parse((compute.top / NOVA).read_text()).sections["DEFAULT"]
+    assert kept == {"reserved_host_cpus": ("4",), "reserved_host_memory_mb": ("8704",)}
+    assert "CUSTOM_GPU_VCPU:\n        total: 4" in (compute.top / PROVIDERS).read_text()
+    assert put(compute, hard).steps == ()
+    put(compute, farm(flavors=GPU))
+    assert not (compute.top / PROVIDERS).exists()
+    take_back(compute)
+    take_back(compute)
+    assert not (compute.top / NOVA).exists()
+
+
+@pytest.mark.parametrize("option", ["cpu_shared_set", "cpu_dedicated_set"])
+def test_a_hard_reserve_and_sets_of_cpus_are_refused(compute: ModelHost, option: str) -> None:
+    hard = farm(flavors=GPU, reserve="hard")
+    compute.put("etc/nova/nova.conf", f"[compute]\n{option} = 0-3\n")
+    with pytest.raises(HostRefused, match="does not tell CPUs and memory"):
+        put(compute, hard)
+    with_cards(compute, "1024")
+    with pytest.raises(HostRefused, match=f"forbidden beside {option} in /etc/nova/nova.conf"):
+        put(compute, hard)
+    with_cards(compute, "1b80")
+    put(compute, hard)
+    assert not (compute.top / PROVIDERS).exists()

@@ -13,7 +13,9 @@ import yaml
 
 from gpufarm.model import consistency
 from gpufarm.model import farm as model
+from gpufarm.model.errors import FarmError
 from gpufarm.model.farm import Farm, named_hosts
+from gpufarm.model.reserve import Machine
 from gpufarm.model.settings import merge, parse
 from gpufarm.nova import settings
 from gpufarm.nova.layouts import Layout, bound_to_hosts, files
@@ -145,3 +147,60 @@ def test_osa_needs_no_host_variables_where_every_host_is_alike() -> None:
 def test_rendering_for_one_layout_does_not_disturb_another() -> None:
     before = {layout: rendered(MIXED, layout) for layout in LAYOUTS}
     assert {layout: rendered(MIXED, layout) for layout in reversed(LAYOUTS)} == before
+
+
+HARD = a_farm(
+    reserve="hard",
+    cards={"k40c": {"vendor_id": "10de", "product_id": "1024", "hosts": ["a"]}},
+    flavors={"g1": {"vcpus": 2, "memory_mb": 4096, "disk_gb": 0, "cards": {"k40c": 1}}},
+)
+MACHINES = {"a": Machine(24, 65536, {"k40c": 2}), "b": Machine(24, 65536, {})}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_hard_reserve_needs_to_know_the_hosts(layout: Layout) -> None:
+    with pytest.raises(FarmError, match="name host files"):
+        rendered(HARD, layout)
+
+
+def test_a_hard_reserve_in_every_layout() -> None:
+    providers = settings.providers(HARD, MACHINES["a"])
+    kept = settings.compute(HARD, "a", MACHINES["a"]).sections["DEFAULT"]
+    plain = files(HARD, "plain", ["a", "b"], MACHINES)
+    for role in ("compute", "all-in-one"):
+        assert plain[f"{role}/a/provider_config/50-gpufarm.yaml"] == providers
+        assert parse(plain[f"{role}/a/nova.conf.d/50-gpufarm.conf"]).sections["DEFAULT"] == kept
+        assert f"{role}/b/provider_config/50-gpufarm.yaml" not in plain
+        assert "DEFAULT" not in parse(plain[f"{role}/nova.conf.d/50-gpufarm.conf"]).sections
+
+    found = files(HARD, "kolla", ["a", "b"], MACHINES)
+    for option, values in kept.items():
+        assert kolla(found, "nova-compute", "a")[f"[DEFAULT] {option}"] == list(values)
+        assert f"[DEFAULT] {option}" not in kolla(found, "nova-compute", "b")
+    variables = yaml.safe_load(found["globals.d/gpufarm.yml"])
+    assert variables["gpufarm_providers"] == {"a": yaml.safe_load(providers or "")}
+    assert "gpufarm_providers[inventory_hostname]" in variables["nova_cell_compute_provider_config"]
+
+    found = files(HARD, "osa", ["a", "b"], MACHINES)
+    own = yaml.safe_load(found["host_vars/a.yml"])
+    overrides = yaml.safe_load(found["user_variables_gpufarm.yml"])["nova_nova_conf_overrides"]
+    for option, values in kept.items():
+        assert own[f"gpufarm_{option}"] == values[0]
+        assert f"gpufarm_{option} | default(" in overrides["DEFAULT"][option]
+        assert f"gpufarm_{option}" not in yaml.safe_load(found["host_vars/b.yml"])
+    assert found["a/provider_config/50-gpufarm.yaml"] == providers
+
+
+def test_a_dynamic_reserve_in_osa_is_the_schedulers_settings() -> None:
+    farm = a_farm(
+        reserve="dynamic",
+        cards={"k40c": {"vendor_id": "10de", "product_id": "1024"}},
+        flavors={"g1": {"vcpus": 2, "memory_mb": 4096, "disk_gb": 0, "cards": {"k40c": 1}}},
+    )
+    variables = yaml.safe_load(files(farm, "osa", [])["user_variables_gpufarm.yml"])
+    lines = config_template(variables["nova_nova_conf_overrides"])
+    wanted = settings.controller(farm).flat()
+    for name, values in wanted.items():
+        if name != "[filter_scheduler] enabled_filters":
+            assert lines[name] == sorted(values)
+    assert variables["nova_scheduler_extra_filters"][-1] == "GpuReserveFilter"

@@ -17,6 +17,7 @@ from gpufarm.model import farm as model
 from gpufarm.model import settings as values
 from gpufarm.model.errors import FeatureMissing
 from gpufarm.model.farm import Farm, flavor_properties
+from gpufarm.model.reserve import Machine
 from gpufarm.nova import plan, settings
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/farm.yaml"))
@@ -313,3 +314,84 @@ def test_a_role_that_no_cloud_has() -> None:
     for role in ("compute/", "compute", "everything"):
         with pytest.raises(ValueError, match=role):
             plan.of_role(a_farm(), role)
+
+
+GPU_FLAVORS = {
+    "g1": {"vcpus": 2, "memory_mb": 4096, "disk_gb": 0, "cards": {"k40c": 1}},
+    "g2": {"vcpus": 6, "memory_mb": 4096, "disk_gb": 0, "cards": {"k40c": 2}},
+}
+
+
+def test_a_dynamic_reserve_is_the_schedulers() -> None:
+    farm = a_farm(
+        cards=a_card(),
+        flavors=GPU_FLAVORS,
+        reserve={"mode": "dynamic", "share": 0.8},
+        extra_filters=["JsonFilter"],
+    )
+    sections = settings.controller(farm).sections
+    assert sections["filter_scheduler"]["available_filters"] == (
+        "nova.scheduler.filters.all_filters",
+        "gpufarm_nova.filter.GpuReserveFilter",
+    )
+    assert sections["filter_scheduler"]["enabled_filters"][0].endswith(
+        ",JsonFilter,GpuReserveFilter"
+    )
+    assert sections["filter_scheduler"]["weight_classes"] == (
+        "nova.scheduler.weights.all_weighers,gpufarm_nova.weigher.GpuPackingWeigher",
+    )
+    plugin = sections["gpufarm"]
+    (kept,) = map(json.loads, plugin["reserve"])
+    ids = {"vendor_id": "10de", "product_id": "1024"}
+    assert kept == {"card": "k40c", **ids, "vcpus": 2.5, "memory_mb": 3072}
+    assert plugin["reserve_share"] == ("0.8",)
+    assert [json.loads(each)["name"] for each in plugin["gpu_flavors"]] == ["g1", "g2"]
+    compute = settings.compute(farm, "a", Machine(8, 65536, {"k40c": 2}))
+    assert set(compute.sections) == {"pci"}
+    assert settings.providers(farm, Machine(8, 65536, {"k40c": 2})) is None
+
+
+def test_the_real_nova_takes_the_inventory_of_a_hard_reserve(tmp_path: Path) -> None:
+    from nova.compute import provider_config
+
+    farm = a_farm(cards=a_card(), flavors=GPU_FLAVORS, reserve="hard")
+    machine = Machine(24, 65536, {"k40c": 2})
+    text = settings.providers(farm, machine)
+    assert text is not None
+    (tmp_path / "50-gpufarm.yaml").write_text(text)
+    (found,) = provider_config.get_provider_configs(str(tmp_path)).values()
+    assert found["inventories"]["additional"] == [
+        {"CUSTOM_GPU_VCPU": {"total": 6}},
+        {"CUSTOM_GPU_MEMORY_MB": {"total": 6144}},
+    ]
+    kept = settings.compute(farm, "a", machine).sections["DEFAULT"]
+    assert kept == {"reserved_host_cpus": ("6",), "reserved_host_memory_mb": ("6656",)}
+    sections = settings.controller(farm).sections
+    assert "gpufarm" not in sections
+    assert "available_filters" not in sections["filter_scheduler"]
+
+
+def test_the_inventory_of_a_host_is_planned_and_taken_away_again() -> None:
+    machines = {"a": Machine(24, 65536, {"k40c": 2}), "b": Machine(24, 65536, {})}
+    hard = a_farm(cards=a_card(), flavors=GPU_FLAVORS, reserve="hard")
+    none = a_farm(cards=a_card(), flavors=GPU_FLAVORS)
+    roles = {"providers/a": "", "providers/b": ""}
+    (made,) = plan.plan(hard, roles, machines=machines)
+    assert (made.action, made.name) == ("create", "providers/a")
+    assert {each.field: each.to for each in made.changes} == {
+        "CUSTOM_GPU_VCPU": 6,
+        "CUSTOM_GPU_MEMORY_MB": 6144,
+    }
+    put = plan.wanted(hard, roles, roles, machines=machines)
+    assert plan.plan(hard, put, machines=machines) == ()
+    (gone,) = plan.plan(none, put, machines=machines)
+    assert (gone.action, gone.name) == ("remove", "providers/a")
+    assert plan.wanted(none, roles, put, machines=machines) == roles
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "providers: 3", "providers: [{}]", "a: b"])
+def test_what_is_no_provider_yaml_is_written_anew(text: str) -> None:
+    machines = {"a": Machine(24, 65536, {"k40c": 2})}
+    hard = a_farm(cards=a_card(), flavors=GPU_FLAVORS, reserve="hard")
+    (change,) = plan.plan(hard, {"providers/a": text}, machines=machines)
+    assert change.action == "change"

@@ -51,6 +51,11 @@ class SimulatedDriver(fake.FakeDriver):
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         self._name: str = CONF.host
         self._shape(self._hardware())
+        # The process of several hosts has only one CONF, which is this host's while it starts.
+        self._kept_back = {
+            "VCPU": CONF.reserved_host_cpus,
+            "MEMORY_MB": CONF.reserved_host_memory_mb,
+        }
         super().__init__(virtapi, read_only)
         self._guests = self._load_guests()
         for guest_id, guest in self._guests.items():
@@ -78,6 +83,15 @@ class SimulatedDriver(fake.FakeDriver):
             "numa_topology": _numa_topology(host)._to_json(),
             "pci_passthrough_devices": jsonutils.dumps(functions),
         }
+
+    def update_provider_tree(
+        self, provider_tree: Any, nodename: str, allocations: Any = None
+    ) -> None:
+        super().update_provider_tree(provider_tree, nodename, allocations)
+        inventory = provider_tree.data(nodename).inventory
+        for name, amount in self._kept_back.items():
+            inventory[name]["reserved"] = amount
+        provider_tree.update_inventory(nodename, inventory)
 
     def spawn(self, context: Any, instance: Any, *args: Any, **kwargs: Any) -> None:
         self._meet("spawn")

@@ -1,5 +1,6 @@
 # Which services there are, what of ours says how they run, and the journal. Of anybody else's
-# configuration only the name that Nova gives this host and aliases are told: the rest has passwords.
+# configuration only the name that Nova gives this host, aliases and sets of CPUs are told: the rest
+# has passwords.
 
 tell_file() {
   [ -f "$root$1" ] || return 0
@@ -9,8 +10,8 @@ tell_file() {
   say
 }
 
-# Of a file of Nova's [DEFAULT] host and [pci] alias (of old [DEFAULT] pci_alias), which may go on in
-# lines that begin with a blank.
+# Of a file of Nova's [DEFAULT] host, [compute] cpu_shared_set and cpu_dedicated_set, and [pci] alias
+# (of old [DEFAULT] pci_alias), which may go on in lines that begin with a blank.
 tell_words() {
   awk -v path="${1#"$root"}" '
     function told() {
@@ -24,8 +25,28 @@ tell_words() {
     section == "[DEFAULT]" && sub(/^host[ \t]*[=:][ \t]*/, "") { sub(/[ \t]+$/, ""); print "host", $0 }
     section == "[DEFAULT]" && sub(/^pci_alias[ \t]*[=:][ \t]*/, "") { alias = $0 }
     section == "[pci]" && sub(/^(pci_)?alias[ \t]*[=:][ \t]*/, "") { alias = $0 }
+    section == "[compute]" && /^cpu_(shared|dedicated)_set[ \t]*[=:]/ {
+      sub(/[ \t]*[=:].*/, ""); print "cpu_set", path, $0
+    }
     END { told() }
   ' "$1"
+}
+
+# CPUs and MiB of this machine, and its PCI devices as Nova tells them apart.
+tell_machine() {
+  cpus=$(grep -c '^processor' "$root/proc/cpuinfo" 2>/dev/null) || return 0
+  say "machine $cpus $(awk '$1 == "MemTotal:" { print int($2 / 1024) }' "$root/proc/meminfo")"
+  for device in "$root"/sys/bus/pci/devices/*; do
+    [ -e "$device/vendor" ] || continue
+    type=type-PCI
+    if [ -e "$device/physfn" ]; then
+      type=type-VF
+    elif [ "$(line_of "$device/sriov_totalvfs")" -gt 0 ] 2>/dev/null; then
+      type=type-PF
+    fi
+    vendor=$(line_of "$device/vendor") product=$(line_of "$device/device")
+    say "device ${vendor#0x} ${product#0x} $type"
+  done
 }
 
 # The kernel's name of the host, and what Nova's files say in the order in which oslo.config reads
@@ -63,6 +84,7 @@ services() {
     case $line in
     "service "*) set -- "$@" "${line#service }.service" ;;
     "file "*) tell_file "${line#file }" ;;
+    machine) tell_machine ;;
     "path "*) ! exists "$root${line#path }" || say "$line" ;;
     esac
   done
