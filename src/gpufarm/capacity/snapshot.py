@@ -13,6 +13,7 @@ from gpufarm.model.cloud import (
     ComputeHost,
     Limit,
     Provider,
+    services,
 )
 
 
@@ -41,9 +42,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
         A root whose nova-compute is gone goes under its own name, the hypervisor's.
         """
-        services = {host.hypervisor_hostname: host.name for host in self.hosts}
+        names = services(self.hosts)
         return {
-            provider.uuid: services.get(provider.name, provider.name)
+            provider.uuid: names.get(provider.name, provider.name)
             for provider in self.providers
             if provider.uuid == provider.root_uuid
         }

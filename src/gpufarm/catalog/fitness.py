@@ -8,7 +8,7 @@ from typing import Final
 
 from gpufarm.model import hardware, reserve
 from gpufarm.model.change import Change, FieldChange
-from gpufarm.model.cloud import ComputeHost, Provider
+from gpufarm.model.cloud import ComputeHost, Provider, services
 from gpufarm.model.errors import FarmError
 from gpufarm.model.farm import Card, Farm, card_hosts
 from gpufarm.model.host import HostFile
@@ -136,7 +136,7 @@ def reported(
 ) -> Mapping[str, frozenset[str]]:
     """{resource class: hosts} of what Placement counts below the hosts' own providers."""
     known = list(providers)
-    names = {host.hypervisor_hostname: host.name for host in hosts}
+    names = services(hosts)
     roots = {each.uuid: names.get(each.name, each.name) for each in known}
     found: dict[str, set[str]] = {}
     for provider in known:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from gpufarm.model.cloud import ComputeHost, Provider
+from gpufarm.model.cloud import ComputeHost, Provider, services
 from gpufarm.model.errors import CordonError
 
 State = Literal["free", "used", "cordoned", "cleaning", "reserved"]
@@ -92,10 +92,10 @@ def cards(
 ) -> tuple[Card, ...]:
     """Every card, by host and address."""
     listed = tuple(providers)
-    services = {host.hypervisor_hostname: host.name for host in hosts}
+    names = services(hosts)
     roots = {each.uuid: each.name for each in listed if each.uuid == each.root_uuid}
     found = [
-        _card(each, services.get(root, root), resource_class, records, one_time_use)
+        _card(each, names.get(root, root), resource_class, records, one_time_use)
         for each in listed
         if each.uuid != each.root_uuid
         for root in [roots.get(each.root_uuid, each.name.rpartition("_")[0])]

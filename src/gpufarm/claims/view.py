@@ -10,7 +10,7 @@ import msgspec
 
 from gpufarm.claims.cards import address_of
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, Migration, ServerState
-from gpufarm.model.cloud import ComputeHost, Provider
+from gpufarm.model.cloud import ComputeHost, Provider, services
 
 COLD = frozenset(("migration", "resize"))
 """Kinds of migration in which the server's task ends last, after the migration's own state."""
@@ -46,9 +46,9 @@ class View:
         self.migrations = layers.nova.migrations
 
     @cached_property
-    def services(self) -> dict[str, ComputeHost]:
-        """{hypervisor: its nova-compute}."""
-        return {host.hypervisor_hostname: host for host in self.layers.nova.hosts}
+    def services(self) -> dict[str, str]:
+        """{hypervisor: name of its nova-compute}."""
+        return services(self.layers.nova.hosts)
 
     @cached_property
     def computes(self) -> dict[str, ComputeHost]:
@@ -74,7 +74,7 @@ class View:
     def _host(self, device: Provider) -> str:
         root = self.roots.get(device.root_uuid)
         name = root.name if root else device.name.rpartition("_")[0]
-        return self.services[name].name if name in self.services else name
+        return self.services.get(name, name)
 
     # Nova's rows
 
@@ -93,8 +93,7 @@ class View:
 
     def place(self, row: DeviceRow) -> tuple[str, str]:
         """Host and address of the provider that the row is of."""
-        service = self.services.get(row.hypervisor)
-        host = service.name if service else row.hypervisor
+        host = self.services.get(row.hypervisor, row.hypervisor)
         own = (host, row.address)
         above = (host, row.parent or row.address)
         return own if own in self.places else above
@@ -187,6 +186,12 @@ class View:
             or self.recent(server.updated)
             or any(self.recent(move.updated) for move in self._moves.get(server.id, ()))
         )
+
+    def never_built(self, server: ServerState) -> bool:
+        """In BUILD with its nova-compute gone, or in ERROR without ever having run."""
+        if server.launched or self.recent(server.updated):
+            return False
+        return server.status == "ERROR" or (server.status == "BUILD" and self.down(server.host))
 
     def down(self, host: str | None) -> bool:
         """Whether no nova-compute works there."""

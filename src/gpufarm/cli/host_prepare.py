@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpufarm.cli import host_targets
+from gpufarm.cli import host_source, host_targets
 from gpufarm.cli.base import Lister, UsageError
 
 if TYPE_CHECKING:
@@ -126,12 +126,7 @@ class PlanHost(OnHosts):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--root",
-            metavar="DIR|CAPTURE",
-            type=Path,
-            help="a folder with a copy of a host's files, or a capture",
-        )
+        host_source.add_root(parser)
         parser.add_argument("--diff", action="store_true", help="show every line of every file")
         return parser
 

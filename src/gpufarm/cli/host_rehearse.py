@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from gpufarm.cli import host_source
 from gpufarm.cli.base import Lister
 from gpufarm.cli.columns import Name, Wrapped
 from gpufarm.cli.lab import add_state, state_folder
@@ -76,13 +77,7 @@ class Rehearse(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--root",
-            metavar="DIR|CAPTURE",
-            type=Path,
-            required=True,
-            help="a folder with a copy of a host's files, or a capture",
-        )
+        host_source.add_root(parser, required=True)
         parser.add_argument(
             "--spec",
             metavar="FILE",

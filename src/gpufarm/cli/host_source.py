@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from gpufarm.system.root import Root
 
 
-def add_root(group: argparse._MutuallyExclusiveGroup) -> None:
-    group.add_argument(
+def add_root(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
+    parser.add_argument(
         "--root",
         metavar="DIR|CAPTURE",
         type=Path,
+        required=required,
         help="a folder with a copy of a host's files (sys, proc, etc, ...), or a capture",
     )
 

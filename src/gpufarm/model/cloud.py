@@ -57,6 +57,11 @@ class ComputeHost(Value, frozen=True):
     servers: int = 0
 
 
+def services(hosts: Iterable[ComputeHost]) -> dict[str, str]:
+    """{hypervisor, which names its root provider: name of its nova-compute}."""
+    return {host.hypervisor_hostname: host.name for host in hosts}
+
+
 def hypervisor_of(hosts: Iterable[ComputeHost], name: str) -> str:
     """The hypervisor of the nova-compute `name`, which names its root provider in Placement.
 
