@@ -5,6 +5,7 @@ MIGRATION_STUCK = "MIGRATION_STUCK"
 BUILD_STUCK = "BUILD_STUCK"
 ROW_LEFT_BEHIND = "ROW_LEFT_BEHIND"
 CARD_GONE = "CARD_GONE"
+NOT_OFFERED = "NOT_OFFERED"
 CONSUMER_UNKNOWN = "CONSUMER_UNKNOWN"
 IN_USE_UNKNOWN = "IN_USE_UNKNOWN"
 NOT_BOUND_TO_VFIO = "NOT_BOUND_TO_VFIO"
@@ -18,6 +19,7 @@ CODES: dict[str, str] = {
     BUILD_STUCK: "a server that was never built holds a card",
     ROW_LEFT_BEHIND: "Nova's table has a card for a server that is gone or elsewhere",
     CARD_GONE: "a card that the host no longer has",
+    NOT_OFFERED: "a card in use that the settings of its host no longer offer",
     CONSUMER_UNKNOWN: "Placement holds a card for something that does not exist",
     IN_USE_UNKNOWN: "a guest has a card, and Nova does not know",
     NOT_BOUND_TO_VFIO: "a free card that another driver of the host has",

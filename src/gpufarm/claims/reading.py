@@ -30,6 +30,10 @@ def _nothing() -> dict[str, tuple[Guest, ...]]:
     return {}
 
 
+def _not_known(_host: str) -> frozenset[str] | None:
+    return None
+
+
 def _no_hosts() -> dict[str, dict[str, HostCard]]:
     return {}
 
@@ -37,13 +41,15 @@ def _no_hosts() -> dict[str, dict[str, HostCard]]:
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to read besides the APIs.
 
-    `databases` are URLs of Nova's, `placement` of Placement's; None without any.
+    `databases` are URLs of Nova's, `placement` of Placement's; None without any. `offered` says
+    which resource classes of cards the settings of a nova-compute offer.
     """
 
     databases: tuple[str, ...] | None = None
     placement: str | None = None
     guests: Callable[[], dict[str, tuple[Guest, ...]]] = _nothing
     hosts: Callable[[], dict[str, dict[str, HostCard]]] = _no_hosts
+    offered: Callable[[str], frozenset[str] | None] = _not_known
 
 
 def check(
@@ -103,6 +109,11 @@ def read(
         nova=NovaLayer(hosts=hosts, servers=servers, migrations=moves, deleted=deleted, rows=rows),
         guests=guests,
         hosts=functions,
+        offered={
+            host.name: classes
+            for host in hosts
+            if (classes := sources.offered(host.name)) is not None
+        },
     )
 
 

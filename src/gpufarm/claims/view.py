@@ -135,10 +135,19 @@ class View:
     def has_guest(self, host: str, guest_id: str) -> bool:
         return any(guest.id == guest_id for guest in self.layers.guests.get(host, ()))
 
+    def holders(self, card: Card) -> list[str]:
+        """Whoever has it by Placement or by Nova's table."""
+        taken = [row for row in self.rows(card.host, card.address) if row.status in TAKEN]
+        return sorted({*card.provider.allocations, *(row.server or "?" for row in taken)})
+
     # The host
 
     def function(self, host: str, address: str) -> HostCard | None:
         return self.layers.hosts.get(host, {}).get(address)
+
+    def is_gone(self, card: Card) -> bool:
+        """Whether the host was read, and has no such function."""
+        return card.host in self.layers.hosts and self.function(card.host, card.address) is None
 
     # Servers and migrations
 

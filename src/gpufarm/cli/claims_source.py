@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,12 @@ def add(parser: argparse.ArgumentParser) -> None:
             type=_pair,
             help=f"of a compute host: {help_}; may be given several times",
         )
+    parser.add_argument(
+        "--farm",
+        metavar="FARM.yaml",
+        type=Path,
+        help="the farm file that the settings of all hosts are made from: which cards they offer",
+    )
     parser.add_argument("--ssh-config", metavar="FILE", type=Path, help="ssh's configuration file")
 
 
@@ -86,6 +93,7 @@ def sources(parsed: argparse.Namespace, connection: "Connection") -> "Sources":
         placement=databases.placement(parsed),
         guests=guests,
         hosts=hosts,
+        offered=_offered(parsed, lab),
     )
 
 
@@ -98,6 +106,8 @@ def unread(parsed: argparse.Namespace, connection: "Connection") -> list[str]:
         found.append("not read: Nova's table pci_devices (--database)")
     if not parsed.domains:
         found.append("not read: guests of the hypervisors (--domains)")
+    if not parsed.farm:
+        found.append("not read: which cards the settings of the hosts offer (--farm)")
     if not parsed.capture and not parsed.ssh:
         found.append("not read: the hosts (--capture, --ssh)")
     return found
@@ -119,6 +129,27 @@ def _databases(parsed: argparse.Namespace, lab: Any) -> tuple[str, ...] | None:
     from gpufarm.lab import claims
 
     return claims.databases(lab)
+
+
+def _offered(parsed: argparse.Namespace, lab: Any) -> Callable[[str], frozenset[str] | None]:
+    """By the farm file, or else by the lab's own settings where a farm file has made any."""
+    from gpufarm.model import farm, settings
+    from gpufarm.nova.settings import compute, offered
+
+    if parsed.farm:
+        wanted = farm.read(parsed.farm)
+        return lambda host: offered(compute(wanted, host))
+    texts: dict[str, str] = {}
+    if lab is not None:
+        from gpufarm.lab import farm as lab_farm
+
+        texts = lab_farm.settings_now(lab)
+
+    def of_lab(host: str) -> frozenset[str] | None:
+        text = texts.get(f"compute/{host}")
+        return offered(settings.parse(text)) if text else None
+
+    return of_lab
 
 
 def _domains(file: str) -> tuple["Guest", ...]:

@@ -2,8 +2,8 @@
 
 The layers: the *host* (its PCI functions and who has them open), the *hypervisor* (guests and their
 host devices), *Nova* (servers, migrations, and its table pci_devices) and *Placement*. Times are
-seconds since 1970. A host that is missing from `Layers.hosts` or `Layers.guests`, and rows that are
-None, were not read: nothing is concluded from them.
+seconds since 1970. A host that is missing from `Layers.hosts`, `Layers.guests` or `Layers.offered`,
+and rows that are None, were not read: nothing is concluded from them.
 """
 
 from typing import Literal
@@ -92,3 +92,5 @@ class Layers(Value, frozen=True):
     """{nova-compute: its guests}"""
     hosts: dict[str, dict[str, HostCard]] = {}
     """{nova-compute: {address: function}}"""
+    offered: dict[str, frozenset[str]] = {}
+    """{nova-compute: resource classes of the cards that its settings offer}"""

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gpufarm.model import document, release, reserve
 from gpufarm.model.document import Document
-from gpufarm.model.pci import DeviceType, PciId
+from gpufarm.model.pci import DeviceType, PciId, placement_class
 
 FARM_MARK = "gpufarm:farm"
 """Flavor extra spec and aggregate property that holds the name of the farm that owns the object.
@@ -108,11 +108,8 @@ class Card(Document, frozen=True):
 
     @property
     def placement_class(self) -> str:
-        """The resource class that Placement counts it in (nova/compute/pci_placement_translator).
-
-        CUSTOM_PCI_<VENDOR>_<PRODUCT> unless device_spec names one.
-        """
-        return self.resource_class or f"CUSTOM_PCI_{self.vendor_id}_{self.product_id}".upper()
+        """The resource class that Placement counts it in."""
+        return self.resource_class or placement_class(self.vendor_id, self.product_id)
 
 
 class Flavor(Document, frozen=True):

@@ -24,6 +24,12 @@ DISPLAY_CLASSES = frozenset({"0300", "0302", "0380"})
 """VGA controller, 3D controller, other display controller (pci.ids, class 03)."""
 
 
+def placement_class(vendor_id: str, product_id: str) -> str:
+    """The resource class of a device for which device_spec names none
+    (nova/compute/pci_placement_translator.py, get_resource_class)."""
+    return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
+
+
 def slot(address: str) -> str:
     """The address without its function: all functions of one slot are one card."""
     return address.rpartition(".")[0]

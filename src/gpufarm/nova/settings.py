@@ -12,6 +12,7 @@ import yaml
 
 from gpufarm.model import release, reserve
 from gpufarm.model.farm import Card, Farm, card_hosts
+from gpufarm.model.pci import placement_class
 from gpufarm.model.reserve import Machine
 from gpufarm.model.settings import Options, Settings
 
@@ -215,6 +216,15 @@ def device_spec(farm: Farm, card: Card) -> str:
             release.require(tag, farm.nova, f"device_spec of {card.vendor_id}:{card.product_id}")
             spec[tag] = _yes_no(value)
     return json.dumps(spec)
+
+
+def offered(found: Settings) -> frozenset[str]:
+    """Resource classes of the cards that a nova-compute with these settings of ours offers."""
+    specs = [json.loads(text) for text in found.sections.get("pci", {}).get("device_spec", ())]
+    return frozenset(
+        spec.get("resource_class") or placement_class(spec["vendor_id"], spec["product_id"])
+        for spec in specs
+    )
 
 
 def _placement_part(card: Card) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from claims_lab import HOSTS, ClaimsLab
 
 from gpufarm.cloud import placement, placement_database
@@ -14,6 +15,7 @@ from gpufarm.lab import config, state
 pytestmark = [pytest.mark.lab, pytest.mark.split]
 
 SOURCE, TARGET = HOSTS
+FARM = Path(__file__).with_name("claims_farm.yaml")
 NOW = ("--older-than", "0")
 CARDS = 3
 """Of the kind h100 on each host."""
@@ -21,8 +23,8 @@ MOST_MOVES = 6
 """More than one in two of them leaks."""
 
 
-def check(lab: ClaimsLab) -> list[dict[str, Any]]:
-    done = lab.run("claims", "check", *NOW, "-f", "json", check=False)
+def check(lab: ClaimsLab, *more: str) -> list[dict[str, Any]]:
+    done = lab.run("claims", "check", *NOW, *more, "-f", "json", check=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     assert done.returncode == (2 if found else 0), done.stderr
     return found
@@ -211,6 +213,33 @@ def test_e_a_card_goes_while_a_server_has_it(broken: ClaimsLab) -> None:
     finally:
         path.write_text(before)
         restart(broken, SOURCE)
+    all_is_right(broken, {SOURCE: CARDS, TARGET: CARDS})
+
+
+def test_e_a_card_goes_out_of_the_settings_while_a_server_has_it(
+    broken: ClaimsLab, tmp_path: Path
+) -> None:
+    server = broken.boot("t.one")
+    ((_, used, _),) = broken.rows()
+    farm = yaml.safe_load(FARM.read_text())
+    farm["cards"]["h100"]["hosts"] = [TARGET]
+    farm["images"]["t.image"]["file"] = str(FARM.parent / farm["images"]["t.image"]["file"])
+    without = tmp_path / "without.yaml"
+    without.write_text(yaml.safe_dump(farm))
+    assert codes(broken) == []
+    expected = ("NOT_OFFERED", SOURCE, used, server)
+    (before,) = check(broken, "--farm", str(without))
+    try:
+        broken.run("farm", "apply", str(without))
+        (after,) = check(broken)
+        for found in (before, after):
+            place = (found["code"], found["host"], found["address"], found["holder"])
+            assert place == expected
+        broken.delete(server)
+        restart(broken, SOURCE)
+        all_is_right(broken, {TARGET: CARDS})
+    finally:
+        broken.run("farm", "apply", str(FARM))
     all_is_right(broken, {SOURCE: CARDS, TARGET: CARDS})
 
 

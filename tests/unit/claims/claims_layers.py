@@ -21,7 +21,8 @@ def layers(facts: dict[str, Any]) -> Layers:
     """From `hosts`, `servers`, `migrations`, `rows` and `deleted` of a case file.
 
     Ages are seconds, an hour where none is said. A host without `guests` or `functions` is one of
-    which they were not read; without `rows` no database was.
+    which they were not read, one without `offers` is one whose settings nobody shows; without
+    `rows` no database was read.
     """
     hosts = facts.get("hosts", {})
     return Layers(
@@ -53,6 +54,9 @@ def layers(facts: dict[str, Any]) -> Layers:
             }
             for name, host in hosts.items()
             if "functions" in host
+        },
+        offered={
+            name: frozenset(host["offers"]) for name, host in hosts.items() if "offers" in host
         },
     )
 

@@ -44,8 +44,8 @@ def test_every_code_has_a_case() -> None:
 def test_what_moved_a_moment_ago_is_left_alone(path: Path) -> None:
     """Only what has no age: hardware, guests of nobody, consumers and hosts that are unknown."""
     ageless = {
-        *("CARD_GONE", "NOT_BOUND_TO_VFIO", "IN_USE_UNKNOWN", "HOST_GONE", "CONSUMER_UNKNOWN"),
-        "CLAIMED_TWICE",
+        *("CARD_GONE", "NOT_OFFERED", "NOT_BOUND_TO_VFIO", "IN_USE_UNKNOWN", "HOST_GONE"),
+        *("CONSUMER_UNKNOWN", "CLAIMED_TWICE"),
     }
     patient = findings(layers(read(path)), NOW)
     assert {each.code for each in patient} <= ageless
@@ -57,6 +57,7 @@ def test_no_finding_rests_on_what_was_not_read(path: Path) -> None:
     for without in (
         msgspec.structs.replace(facts, guests={}),
         msgspec.structs.replace(facts, hosts={}),
+        msgspec.structs.replace(facts, offered={}),
         msgspec.structs.replace(facts, nova=msgspec.structs.replace(facts.nova, rows=None)),
     ):
         for each in findings(without, PATIENCE):
@@ -65,6 +66,8 @@ def test_no_finding_rests_on_what_was_not_read(path: Path) -> None:
             if not without.guests:
                 assert each.layers.hypervisor is None
                 assert each.code != "IN_USE_UNKNOWN"
+            if not without.offered:
+                assert each.code != "NOT_OFFERED"
             if not without.hosts:
                 assert each.layers.host is None
                 assert each.code not in {"CARD_GONE", "NOT_BOUND_TO_VFIO"}

@@ -35,6 +35,18 @@ def a_card(**parts: Any) -> dict[str, Any]:
     return {"k40c": {"vendor_id": "10de", "product_id": "1024", **parts}}
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_what_a_host_offers_is_read_back_from_its_settings(path: Path) -> None:
+    farm = model.read(path)
+    for host in (None, *model.named_hosts(farm)):
+        written = values.parse(values.render(settings.compute(farm, host)))
+        assert settings.offered(written) == {
+            card.placement_class
+            for card in farm.cards.values()
+            if settings.offers(farm, card, host)
+        }
+
+
 EVERY_FIELD = {
     "device_type": "type-PF",
     "numa_policy": "socket",

@@ -21,6 +21,7 @@ def findings(layers: Layers, patience: float) -> tuple[Finding, ...]:
         found += placement.of_allocations(view, card)
         found += hypervisor.of_guests(view, card)
         found += host.of_hardware(view, card)
+        found += nova.of_settings(view, card)
     found += nova.of_rows(view)
     found += nova.of_builds(view)
     found += placement.of_hosts(view)

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 from gpufarm.claims import codes
 from gpufarm.claims.findings.finding import Finding, of_card
-from gpufarm.claims.view import TAKEN, Card, View
+from gpufarm.claims.view import Card, View
 
 
 def of_hardware(view: View, card: Card) -> Iterator[Finding]:
     if card.host not in view.layers.hosts:
         return
     function = view.function(card.host, card.address)
-    taken = [row for row in view.rows(card.host, card.address) if row.status in TAKEN]
-    holders = sorted({*card.provider.allocations, *(row.server or "?" for row in taken)})
+    holders = view.holders(card)
     if function is None:
         yield _gone(view, card, holders)
         return

@@ -1,4 +1,4 @@
-"""What Nova says: rows of its table pci_devices, and servers that were never built."""
+"""What Nova says: settings, rows of its table pci_devices, and servers that were never built."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,33 @@ from gpufarm.claims.findings.finding import Finding, of_card
 from gpufarm.claims.steps import DeleteServer, EndMigration, FailServer, Steps
 from gpufarm.claims.view import TAKEN, Card, View
 from gpufarm.model.claims import DeviceRow, ServerState
+
+
+def of_settings(view: View, card: Card) -> Iterator[Finding]:
+    """A card that somebody has, and that the settings of its host no longer offer.
+
+    nova-compute reads [pci]device_spec at its start, and then keeps such a card as long as somebody
+    has it (nova/compute/pci_placement_translator.py, process_dev).
+    """
+    offered = view.layers.offered.get(card.host)
+    holders = view.holders(card)
+    if offered is None or not holders or view.is_gone(card):
+        return
+    lacking = sorted(card.provider.inventories.keys() - offered)
+    if lacking:
+        names = ", ".join(holders)
+        yield of_card(
+            view,
+            card,
+            codes.NOT_OFFERED,
+            holders[0],
+            lying="nova",
+            why=f"[pci]device_spec of {card.host} offers no {', '.join(lacking)} any more, and "
+            f"nova-compute keeps the card for {names}",
+            repair=f"offer the card again, or delete or migrate {names} and then restart "
+            f"nova-compute on {card.host}, which forgets it",
+            safe=False,
+        )
 
 
 def of_rows(view: View) -> Iterator[Finding]:
