@@ -11,6 +11,8 @@ from gpufarm.capacity.aliases import card_name, known
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import Provider
 
+ONE_TIME_USE_TRAIT = "HW_PCI_ONE_TIME_USE"
+
 
 class Count(msgspec.Struct, frozen=True):
     """How many cards of one model there are, and in which state."""
@@ -67,6 +69,22 @@ def counts(snapshot: Snapshot) -> dict[tuple[str, str], Count]:
         for resource_class in device.inventories:
             key = (resource_class, host)
             found[key] = found.get(key, Count()) + count(device, resource_class, snapshot.lost)
+    return found
+
+
+def unheld(snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """{host: {resource class: cards}} that gpufarm_nova's filter takes for free: neither a server
+    has them, nor are they cordoned by gpufarm, nor do they wait for being cleaned after one use.
+    """
+    names, closed = snapshot.host_names(), snapshot.cordoned()
+    once = snapshot.traits.get(ONE_TIME_USE_TRAIT, frozenset())
+    found: dict[str, dict[str, int]] = {}
+    for device in snapshot.devices():
+        of_host = found.setdefault(names.get(device.root_uuid, ""), {})
+        for name, inventory in device.inventories.items():
+            state = count(device, name, snapshot.lost)
+            waits = device.name in closed or (device.uuid in once and inventory.reserved)
+            of_host[name] = of_host.get(name, 0) + (0 if waits else inventory.total - state.used)
     return found
 
 

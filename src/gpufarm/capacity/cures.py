@@ -71,8 +71,14 @@ def _of(tree: Tree, room: Room, obstacle: Obstacle, aliases: dict[str, str]) -> 
             return [Cure(host=room.host, action=ENABLE, what="host", number=1, of=(room.host,))]
         case "NO_FREE_CARD" | "CORDONED" | "CARD_LEAKED":
             return _of_cards(tree, room, obstacle, aliases)
-        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK":
-            return _of_amount(tree, room, obstacle)
+        case "NOT_ENOUGH_VCPU" | "NOT_ENOUGH_MEMORY" | "NOT_ENOUGH_DISK" | "RESERVE_USED":
+            return _of_amount(tree, room, obstacle, frozenset())
+        case "RESERVED_FOR_GPU":
+            # The end of a server with cards gives the reserve back to them.
+            devices = (each for each in tree.providers if each.uuid != room.root)
+            return _of_amount(
+                tree, room, obstacle, frozenset(who for each in devices for who in each.allocations)
+            )
         case _:
             return []
 
@@ -131,8 +137,8 @@ def _free(devices: tuple[Provider, ...], name: str, done: list[Step]) -> int:
     return free
 
 
-def _of_amount(tree: Tree, room: Room, obstacle: Obstacle) -> list[Cure]:
-    """The fewest servers that free enough, the largest first."""
+def _of_amount(tree: Tree, room: Room, obstacle: Obstacle, without: frozenset[str]) -> list[Cure]:
+    """The fewest servers that free enough, the largest first; none of those in `without`."""
     if _whole(obstacle.needed) > room.largest.get(obstacle.what, 0):
         return []
     (root,) = (each for each in tree.providers if each.uuid == room.root)
@@ -140,7 +146,7 @@ def _of_amount(tree: Tree, room: Room, obstacle: Obstacle) -> list[Cure]:
         (
             (amounts[obstacle.what], who)
             for who, amounts in root.allocations.items()
-            if amounts.get(obstacle.what)
+            if amounts.get(obstacle.what) and who not in without
         ),
         reverse=True,
     )

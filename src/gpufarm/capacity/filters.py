@@ -7,7 +7,7 @@ silence. A filter's rule says nothing of what Placement has judged before it.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from gpufarm.capacity import numa
+from gpufarm.capacity import numa, reserve
 from gpufarm.capacity.extra_specs import matches
 from gpufarm.capacity.obstacle import CLAIM, NOVA, UNKNOWN, Obstacle
 from gpufarm.capacity.rooms import Need, Room
@@ -193,6 +193,15 @@ def _numa(room: Room, wanted: Need, _scheduler: Scheduler) -> Iterator[Obstacle]
         yield Obstacle("NUMA", "NUMA nodes", asked, left)
 
 
+def _reserve(room: Room, wanted: Need, scheduler: Scheduler) -> Iterator[Obstacle]:
+    missing = reserve.shortfall(room, wanted, scheduler)
+    if missing:
+        name = reserve.RESOURCES[missing.what]
+        yield Obstacle("RESERVED_FOR_GPU", name, int(missing.needed), int(missing.available))
+    elif wanted.shape and reserve.is_asked(room, wanted, scheduler):
+        yield Obstacle("RESERVED_FOR_GPU", "NUMA nodes", "room", UNKNOWN, blocks=False)
+
+
 RULES: Mapping[str, Rule] = {
     "AllHostsFilter": _passes,
     "AggregateImagePropertiesIsolation": _images,
@@ -203,6 +212,7 @@ RULES: Mapping[str, Rule] = {
     "ComputeCapabilitiesFilter": _capabilities,
     COMPUTE: _compute,
     "DifferentHostFilter": _passes,
+    reserve.FILTER: _reserve,
     "ImagePropertiesFilter": _image,
     NUMA: _numa,
     "NumInstancesFilter": _servers,

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from gpufarm.capacity.aliases import card_name
 from gpufarm.capacity.cards import Count
 from gpufarm.capacity.obstacle import UNKNOWN, Code, Obstacle
+from gpufarm.capacity.reserve import kept_by_placement
 from gpufarm.capacity.rooms import Room
+from gpufarm.model.reserve import CLASSES
 
 NAMES = {"VCPU": "VCPU", "PCPU": "dedicated CPU", "MEMORY_MB": "MB of memory", "DISK_GB": "GB disk"}
 RATIOS = {"VCPU": "cpu", "MEMORY_MB": "ram", "DISK_GB": "disk"}
@@ -72,6 +74,35 @@ def _too_little(room: Room, obstacle: Obstacle) -> str:
     return f"the host has {obstacle.available} {name} left and it needs {obstacle.needed}: {fix}"
 
 
+def _reserved(room: Room, obstacle: Obstacle) -> str:
+    if not obstacle.blocks:
+        return "what is kept for the free cards of its NUMA nodes only the scheduler can say"
+    name = NAMES[obstacle.what]
+    free = room.free.get(obstacle.what, 0)
+    kept = kept_by_placement(room, obstacle.what) or free - _number(obstacle.available)
+    return (
+        f"the host has {obstacle.available} {name} left beside the {kept} that are kept for its "
+        f"free cards, and it needs {obstacle.needed}: delete ordinary servers on {room.host}"
+    )
+
+
+def _number(value: int | str) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _reserve_used(room: Room, obstacle: Obstacle) -> str:
+    name = NAMES[CLASSES[obstacle.what]]
+    if not room.largest.get(obstacle.what, 0):
+        return (
+            f"the host reports no {obstacle.what}, on which servers with cards draw: its settings "
+            f"of the hard reserve are not in place, or nova-compute was not restarted"
+        )
+    return (
+        f"the host has {obstacle.available} {name} of its reserve for cards left "
+        f"({obstacle.what}) and it needs {obstacle.needed}: delete servers with cards there"
+    )
+
+
 def _aggregate(room: Room, obstacle: Obstacle) -> str:
     if obstacle.available == UNKNOWN:
         return f"whether it takes {obstacle.what}={obstacle.needed} no API tells"
@@ -134,6 +165,8 @@ _WORDS: dict[Code, Callable[[Room, Obstacle], str]] = {
     "NOT_ENOUGH_VCPU": _too_little,
     "NOT_ENOUGH_MEMORY": _too_little,
     "NOT_ENOUGH_DISK": _too_little,
+    "RESERVED_FOR_GPU": _reserved,
+    "RESERVE_USED": _reserve_used,
     "AGGREGATE": _aggregate,
     "PROJECT": _aggregate,
     "IMAGE": _aggregate,

@@ -11,6 +11,8 @@ Code = Literal[
     "NOT_ENOUGH_VCPU",
     "NOT_ENOUGH_MEMORY",
     "NOT_ENOUGH_DISK",
+    "RESERVED_FOR_GPU",
+    "RESERVE_USED",
     "TRAIT",
     "AGGREGATE",
     "ZONE",
@@ -30,7 +32,8 @@ Code = Literal[
     "LIVE_MIGRATION",
     "FAULT",
 ]
-"""RESERVED_FOR_GPU comes with the scheduler's plugin that keeps a reserve, as one more filter."""
+"""RESERVED_FOR_GPU: an ordinary server would take what is kept for free cards. RESERVE_USED: a
+server with cards finds less than it draws of a hard reserve."""
 
 LIMITS: dict[Code, str] = {
     "NO_FREE_CARD": "gpu",
@@ -39,6 +42,8 @@ LIMITS: dict[Code, str] = {
     "NOT_ENOUGH_VCPU": "vcpu",
     "NOT_ENOUGH_MEMORY": "memory",
     "NOT_ENOUGH_DISK": "disk",
+    "RESERVED_FOR_GPU": "reserve",
+    "RESERVE_USED": "reserve",
     "TRAIT": "traits",
     "AGGREGATE": "aggregate",
     "ZONE": "aggregate",

@@ -9,18 +9,21 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gpufarm.capacity import numa
+from gpufarm.capacity import numa, reserve
 from gpufarm.capacity.filters import SERVERS, TENANT_KEY, most_servers, of_filters
 from gpufarm.capacity.obstacle import Code, Obstacle
 from gpufarm.capacity.rooms import DISABLED_TRAIT, Need, Room
 from gpufarm.capacity.scheduler import Scheduler
 from gpufarm.capacity.snapshot import Snapshot
+from gpufarm.model.reserve import MEMORY_CLASS, VCPU_CLASS
 
 RESOURCE_CODES: dict[str, Code] = {
     "VCPU": "NOT_ENOUGH_VCPU",
     "PCPU": "NOT_ENOUGH_VCPU",
     "MEMORY_MB": "NOT_ENOUGH_MEMORY",
     "DISK_GB": "NOT_ENOUGH_DISK",
+    VCPU_CLASS: "RESERVE_USED",
+    MEMORY_CLASS: "RESERVE_USED",
 }
 
 TRAIT_KEY = "trait:"
@@ -79,7 +82,8 @@ def how_many(room: Room, wanted: Need, by: Rules) -> int:
         if name in by.scheduler.filters:
             of_aggregates = name == SERVERS[1]
             shares.append(most_servers(room, by.scheduler, of_aggregates) - room.servers)
-    most = min(shares, default=1)
+    beside = reserve.most(room, wanted, by.scheduler)
+    most = min(shares if beside is None else [*shares, beside], default=1)
     if room.cells and wanted.shape and wanted.shape.known:
         return numa.starts(room.cells, wanted.shape, wanted.cards, most)
     return most
@@ -121,7 +125,10 @@ def _of_amounts(room: Room, wanted: Need, scheduler: Scheduler) -> Iterator[Obst
     for name, amount in sorted(_amounts(room, wanted, scheduler).items()):
         available = min(room.free.get(name, 0), room.largest.get(name, 0))
         if amount > available:
-            yield Obstacle(RESOURCE_CODES[name], name, amount, available)
+            kept = reserve.kept_by_placement(room, name)
+            of_cards = not wanted.cards and amount <= min(available + kept, room.largest[name])
+            code = "RESERVED_FOR_GPU" if of_cards else RESOURCE_CODES[name]
+            yield Obstacle(code, name, amount, available)
 
 
 def _of_traits(room: Room, wanted: Need) -> Iterator[Obstacle]:

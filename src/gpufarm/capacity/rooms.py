@@ -20,6 +20,7 @@ from gpufarm.capacity.numa import Cell, Shape
 from gpufarm.capacity.scheduler import Alias
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import CloudFlavor, Inventory, Provider
+from gpufarm.model.reserve import CLASSES
 
 HostState = Literal["up", "down", "disabled", "gone"]
 
@@ -33,7 +34,8 @@ DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
 SOCKET_TRAIT = "COMPUTE_SOCKET_PCI_NUMA_AFFINITY"
 """Required where cards are to be near by socket (nova/scheduler/utils.py)."""
 
-_RESOURCES = re.compile(r"^resources[A-Za-z0-9_-]*:(VCPU|PCPU|MEMORY_MB|DISK_GB)$")
+_ROOT_CLASSES = "|".join(("VCPU", "PCPU", "MEMORY_MB", "DISK_GB", *CLASSES))
+_RESOURCES = re.compile(rf"^resources[A-Za-z0-9_-]*:({_ROOT_CLASSES})$")
 _TRAIT = re.compile(r"^trait:(.+)$")
 
 
@@ -63,7 +65,9 @@ class Room(msgspec.Struct, frozen=True):
     """A host: `free` is what Placement would still hand out, `largest` the most to one server.
 
     `traits` are those of it that were asked about, `cards` are free, `counts` are all.
-    `aggregates` are the properties of each aggregate it is in, zone left out.
+    `aggregates` are the properties of each aggregate it is in, zone left out. `total` is what
+    Placement would hand out of an empty host with nothing reserved, `unheld` the cards that no
+    server has and nobody closed.
     """
 
     host: str
@@ -80,6 +84,8 @@ class Room(msgspec.Struct, frozen=True):
     cells: tuple[Cell, ...] = ()
     servers: int = 0
     root: str = ""
+    total: Mapping[str, float] = {}
+    unheld: Mapping[str, int] = {}
 
 
 def need(
@@ -149,7 +155,7 @@ def _traits(flavor: CloudFlavor, image: Mapping[str, str]) -> tuple[frozenset[st
 def traits_of(flavors: Iterable[CloudFlavor]) -> frozenset[str]:
     """Every trait that a server of one of `flavors` may be judged by."""
     named = (_traits(flavor, {}) for flavor in flavors if asked(flavor))
-    return frozenset({DISABLED_TRAIT, SOCKET_TRAIT}).union(
+    return frozenset({DISABLED_TRAIT, SOCKET_TRAIT, cards.ONE_TIME_USE_TRAIT}).union(
         *(required | forbidden for required, forbidden in named)
     )
 
@@ -178,14 +184,17 @@ def rooms(snapshot: Snapshot) -> tuple[Room, ...]:
     for (resource_class, host), number in cards.counts(snapshot).items():
         counts.setdefault(host, {})[resource_class] = number
     roots = {provider.uuid: provider for provider in snapshot.providers}
+    unheld = cards.unheld(snapshot)
     found = [
-        _room(snapshot, roots[uuid], host, counts.get(host, {}))
+        _room(snapshot, roots[uuid], host, counts.get(host, {}), unheld.get(host, {}))
         for uuid, host in snapshot.host_names().items()
     ]
     return tuple(sorted(found, key=lambda room: room.host))
 
 
-def _room(snapshot: Snapshot, root: Provider, host: str, counts: dict[str, Count]) -> Room:
+def _room(
+    snapshot: Snapshot, root: Provider, host: str, counts: dict[str, Count], unheld: dict[str, int]
+) -> Room:
     stock = root.inventories
     joined = [aggregate for aggregate in snapshot.aggregates if host in aggregate.hosts]
     zones = [aggregate.zone for aggregate in joined if aggregate.zone]
@@ -204,6 +213,8 @@ def _room(snapshot: Snapshot, root: Provider, host: str, counts: dict[str, Count
         cells=snapshot.cells.get(host, ()),
         servers=sum(service.servers for service in snapshot.hosts if service.name == host),
         root=root.uuid,
+        total={name: each.total * each.allocation_ratio for name, each in stock.items()},
+        unheld=unheld,
     )
 
 
@@ -230,6 +241,7 @@ def taken(room: Room, wanted: Need, times: int) -> Room:
         },
         cells=numa.after(room.cells, wanted.shape, wanted.cards, times),
         servers=room.servers + times,
+        unheld={name: number - moved.get(name, 0) for name, number in room.unheld.items()},
     )
 
 

@@ -5,6 +5,7 @@ assumed where no settings can be read: no API gives them. The names are those of
 {scheduler,availability_zone,pci,workarounds}.py, releases 29 to 34.
 """
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 
 from gpufarm.model.release import DEFAULT_FILTERS
 from gpufarm.model.settings import Options, Settings
+from gpufarm_nova.reserve import Amounts
 
 ASSUMED = "assumed"
 """Where the settings are from when nobody shows any."""
@@ -56,6 +58,9 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     max_candidates: int = MAX_CANDIDATES
     vcpu_for_pcpu: bool = True
     """Whether pinned CPUs are asked for as VCPU too (disable_fallback_pcpu_query turns it off)."""
+    reserves: dict[str, Amounts] = {}
+    """What gpufarm_nova's filter keeps for a free card, by resource class."""
+    reserve_share: float = 1.0
 
 
 def from_settings(settings: Settings, source: str) -> Scheduler:
@@ -67,6 +72,7 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
     scheduler = settings.sections.get("scheduler", {})
     placement = settings.sections.get("placement", {})
     default = settings.sections.get("DEFAULT", {})
+    plugin = settings.sections.get("gpufarm", {})
     named = _last(filters, "enabled_filters") or ",".join(DEFAULT_FILTERS)
     return Scheduler(
         source=source,
@@ -86,7 +92,27 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
         vcpu_for_pcpu=not _true(
             settings.sections.get("workarounds", {}), "disable_fallback_pcpu_query"
         ),
+        reserves=_reserves(plugin),
+        reserve_share=_share(plugin),
     )
+
+
+def _reserves(options: Options) -> dict[str, Amounts]:
+    """As gpufarm_nova/options.py takes them; with a wrong one the scheduler does not start."""
+    found = {}
+    for text in options.get("reserve", ()):
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            each = json.loads(text)
+            amounts = Amounts(float(each["vcpus"]), float(each["memory_mb"]))
+            found[_alias(each).resource_class] = amounts
+    return found
+
+
+def _share(options: Options) -> float:
+    try:
+        return float(_last(options, "reserve_share") or 1)
+    except ValueError:
+        return 1.0
 
 
 def _aliases(options: Options) -> dict[str, Alias]:

@@ -16,6 +16,8 @@ from gpufarm.model.cloud import (
     services,
 )
 
+CORDONS = "gpufarm-cordons"
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """`lost` are the consumers of allocations that are neither a server nor a migration.
@@ -55,6 +57,12 @@ class Snapshot(msgspec.Struct, frozen=True):
         for provider in self.providers:
             found.setdefault(provider.root_uuid, []).append(provider)
         return {root: tuple(tree) for root, tree in found.items()}
+
+    def cordoned(self) -> frozenset[str]:
+        """Names of the providers of cards that gpufarm has closed; its records are the metadata of
+        one aggregate (docs/decisions/0009-cordons.md)."""
+        records = (each for each in self.aggregates if each.name == CORDONS)
+        return frozenset(name for each in records for name in each.properties)
 
     def devices(self) -> tuple[Provider, ...]:
         """The PCI providers, each below its host's root."""

@@ -67,6 +67,13 @@ class FarmLister(Lister):
             listed = ", ".join(f"{change.kind} {change.name}" for change in unneeded)
             self.note(f"no longer in the farm file, and kept without --prune: {listed}")
 
+    def tell_steps(self, by_hand: "Sequence[Change]") -> None:
+        """What gpufarm leaves to people, in order."""
+        for change in by_hand:
+            self.note(f"{change.name} is {change.reason}. The way off it, by hand:")
+            for step in change.changes:
+                self.note(f"  {step.field}: {step.to}")
+
 
 class PlanFarm(FarmLister):
     """Show what `farm apply` would change; change nothing.
@@ -87,6 +94,7 @@ class PlanFarm(FarmLister):
         with self.target(parsed_args) as found:
             changes = found.plan(prune=parsed_args.prune)
             self.tell_unneeded(found, parsed_args)
+            self.tell_steps(found.second_computes())
         if not parsed_args.replace and any(change.action == "replace" for change in changes):
             self.note("`farm apply` refuses the replacements unless it gets --replace")
         if not changes:
@@ -141,7 +149,8 @@ class Check(FarmLister):
     """List every drift from the farm file; exit status 2 where there is one.
 
     Drift is what `farm apply` with the same options would change. Where the hosts' hardware cannot
-    be seen, a card that its hosts do not report to Placement is drift too.
+    be seen, a card that its hosts do not report to Placement is drift too. So is a second
+    nova-compute on one machine, with the steps off it.
     """
 
     examples = """
@@ -151,8 +160,10 @@ class Check(FarmLister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Table:
         with self.target(parsed_args) as found:
-            changes = (*found.plan(prune=parsed_args.prune), *found.unreported())
+            by_hand = found.second_computes()
+            changes = (*found.plan(prune=parsed_args.prune), *found.unreported(), *by_hand)
             self.tell_unneeded(found, parsed_args)
+            self.tell_steps(by_hand)
         self.found = bool(changes)
         if not changes:
             self.note("in order")

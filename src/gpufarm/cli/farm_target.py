@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpufarm.catalog import fitness
+from gpufarm.catalog import fitness, second_compute
 from gpufarm.catalog import plan as catalog_plan
 from gpufarm.cloud import placement
 from gpufarm.cloud.catalog import CloudCatalog
@@ -113,6 +113,10 @@ class Target:
             told(f"write the Nova settings of {', '.join(roles)}")
             wanted = nova_plan.wanted(self.farm, roles, now, prune=prune, machines=machines)
             lab_farm.put_settings(self.lab, wanted, told)
+
+    def second_computes(self) -> tuple[Change, ...]:
+        """Services to be led off their machines, by hand."""
+        return second_compute.findings(self._catalog.hosts)
 
     def unreported(self) -> tuple[Change, ...]:
         """Cards that no host reports to Placement; only where the hardware cannot be seen."""

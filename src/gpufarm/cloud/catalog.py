@@ -7,6 +7,7 @@ each write is one call, so that what was done before a failure is known.
 from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -56,21 +57,32 @@ def compute_hosts(connection: "Connection") -> tuple[ComputeHost, ...]:
     with faults("reading compute hosts"):
         services = get(connection.compute, "/os-services?binary=nova-compute")["services"]
         found = list(pages(adapter, "/os-hypervisors/detail", "hypervisors"))
-    names: dict[str, list[tuple[str, int]]] = {}
+    of_host: dict[str, list[Any]] = {}
     for each in found:
-        named = (each["hypervisor_hostname"], each.get("running_vms") or 0)
-        names.setdefault(each["service"]["host"], []).append(named)
+        of_host.setdefault(each["service"]["host"], []).append(each)
     return tuple(
         ComputeHost(
             name=service["host"],
-            hypervisor_hostname=hypervisor,
+            hypervisor_hostname=each["hypervisor_hostname"],
             up=service.get("state") == "up",
             enabled=service.get("status") == "enabled",
-            servers=servers,
+            servers=each.get("running_vms") or 0,
+            address=_address(each),
         )
         for service in services
-        for hypervisor, servers in names.get(service["host"], [(service["host"], 0)])
+        for each in of_host.get(service["host"], [{"hypervisor_hostname": service["host"]}])
     )
+
+
+def _address(hypervisor: Any) -> str | None:
+    """A nova-compute of Ironic's runs nothing on its machine, where another may be."""
+    given = hypervisor.get("host_ip")
+    if given is None or hypervisor.get("hypervisor_type") == "ironic":
+        return None
+    try:
+        return str(ip_address(given))
+    except ValueError:
+        return None
 
 
 def images(connection: "Connection", farm: str, names: Iterable[str]) -> tuple[CloudImage, ...]:

@@ -48,13 +48,15 @@ class CloudImage(Value, frozen=True):
 
 
 class ComputeHost(Value, frozen=True):
-    """A nova-compute service. `hypervisor_hostname` is the name of its root resource provider."""
+    """A nova-compute service. `hypervisor_hostname` is the name of its root resource provider,
+    `address` its machine's, where it runs a hypervisor there ([DEFAULT] my_ip)."""
 
     name: str
     hypervisor_hostname: str
     up: bool
     enabled: bool
     servers: int = 0
+    address: str | None = None
 
 
 def services(hosts: Iterable[ComputeHost]) -> dict[str, str]:

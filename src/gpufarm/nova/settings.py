@@ -15,6 +15,7 @@ from gpufarm.model.farm import Card, Farm, card_hosts
 from gpufarm.model.pci import placement_class
 from gpufarm.model.reserve import Machine
 from gpufarm.model.settings import Options, Settings
+from gpufarm_nova.reserve import Amounts
 
 PCI_FILTER = "PciPassthroughFilter"
 """Still decides whether a host has the devices, and is in no release's default list."""
@@ -64,13 +65,7 @@ def plugin(farm: Farm) -> Options:
     """What gpufarm_nova's filter and weigher read: a reserve a card model, and the GPU flavors that
     the weigher keeps room for."""
     reserves = (
-        {
-            "card": name,
-            "vendor_id": farm.cards[name].vendor_id,
-            "product_id": farm.cards[name].product_id,
-            "vcpus": _number(amounts.vcpus),
-            "memory_mb": _number(amounts.memory_mb),
-        }
+        _kept_for(name, farm.cards[name], amounts)
         for name, amounts in reserve.of_cards(farm).items()
     )
     flavors = (
@@ -87,6 +82,18 @@ def plugin(farm: Farm) -> Options:
         "reserve": tuple(map(json.dumps, reserves)),
         "reserve_share": (str(_number(farm.keeping.share)),),
         "gpu_flavors": tuple(map(json.dumps, flavors)),
+    }
+
+
+def _kept_for(name: str, card: Card, amounts: Amounts) -> dict[str, str | float]:
+    own = {"resource_class": card.resource_class} if card.resource_class else {}
+    return {
+        "card": name,
+        "vendor_id": card.vendor_id,
+        "product_id": card.product_id,
+        "vcpus": _number(amounts.vcpus),
+        "memory_mb": _number(amounts.memory_mb),
+        **own,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpufarm.capacity import reserve
 from gpufarm.capacity.filters import RULES, of_filters, unknown
 from gpufarm.capacity.rooms import Room, need, rooms
 from gpufarm.capacity.scheduler import Scheduler
@@ -116,7 +117,7 @@ def test_every_filter_of_nova_is_known_or_named() -> None:
     """A new one in Nova is to be looked at here."""
     unjudged = {"IoOpsFilter", "AggregateIoOpsFilter", "IsolatedHostsFilter", "MetricsFilter"}
     unjudged |= {"JsonFilter"}
-    assert set(THEIRS) == set(RULES) | unjudged
+    assert set(THEIRS) | {reserve.FILTER} == set(RULES) | unjudged
     assert unknown(Scheduler(filters=("ComputeFilter", "JsonFilter", "Mine"))) == (
         "JsonFilter",
         "Mine",

@@ -104,9 +104,19 @@ def test_hosts_without_a_hypervisor_and_with_several() -> None:
         },
         "GET /os-hypervisors/detail?limit=1000": {
             "hypervisors": [
-                {"hypervisor_hostname": "a.example", "service": {"host": "a"}},
-                {"hypervisor_hostname": "node-1", "service": {"host": "metal"}},
-                {"hypervisor_hostname": "node-2", "service": {"host": "metal"}},
+                {
+                    "hypervisor_hostname": "a.example",
+                    "service": {"host": "a"},
+                    "host_ip": "10.0.0.1",
+                    "hypervisor_type": "QEMU",
+                },
+                {
+                    "hypervisor_hostname": "node-1",
+                    "service": {"host": "metal"},
+                    "host_ip": "10.0.0.1",
+                    "hypervisor_type": "ironic",
+                },
+                {"hypervisor_hostname": "node-2", "service": {"host": "metal"}, "host_ip": "no ip"},
             ]
         },
     }
@@ -119,6 +129,7 @@ def test_hosts_without_a_hypervisor_and_with_several() -> None:
         ("metal", "node-2", False, False),
         ("unreachable-cell", "unreachable-cell", False, False),
     ]
+    assert [host.address for host in found] == ["10.0.0.1", None, None, None, None]
     assert api.asked[1][2]["microversion"] == "2.87"
 
 

@@ -248,3 +248,19 @@ def test_a_long_change_is_wrapped_and_nothing_in_it_drives_the_terminal() -> Non
 )
 def test_a_field_reads_as_a_sentence(field: FieldChange, shown: str) -> None:
     assert columns.Changes((field,)).human_readable() == shown
+
+
+def test_a_second_nova_compute_is_found_and_only_led_off(
+    cloud: Any, file: str, capsys: Captured
+) -> None:
+    second = ComputeHost(name="gpu-a", hypervisor_hostname="a", up=True, enabled=True)
+    cloud.catalog = Catalog(hosts=(HOST, second), flavors=(G1,))
+    assert main(["farm", "check", file, "-f", "json"]) == 2
+    out, err = capsys.readouterr()
+    (found,) = [each for each in json.loads(out) if each["kind"] == "nova-compute"]
+    assert (found["action"], found["name"]) == ("remove", "gpu-a")
+    assert err.index("step 1") < err.index("step 2")
+    assert main(["farm", "plan", file, "-f", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert "a second nova-compute on the machine of a" in err
