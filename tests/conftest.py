@@ -22,3 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be written anew."""
     return bool(request.config.getoption("--regenerate"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a lab or virtual hosts stay in one process of `make test`'s two."""
+    for item in items:
+        group = _shared(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _shared(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("virthost"):
+        return "virtual hosts"
+    if "lab" in getattr(item, "fixturenames", ()):
+        return "lab"
+    return str(item.path) if "functional" in item.path.parts else None
