@@ -61,10 +61,10 @@ class RemoveProviders(Step, frozen=True, tag="remove-providers"):
     uuids: tuple[str, ...]
 
 
-Steps = tuple[
-    Release | GiveBack | FailServer | SettleServer | DeleteServer | EndMigration | RemoveProviders,
-    ...,
-]
+AnyStep = (
+    Release | GiveBack | FailServer | SettleServer | DeleteServer | EndMigration | RemoveProviders
+)
+Steps = tuple[AnyStep, ...]
 
 
 def needs_database(steps: Steps) -> bool:

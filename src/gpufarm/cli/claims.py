@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gpufarm.cli import claims_source
-from gpufarm.cli.base import Command, Lister
+from gpufarm.cli.base import Command, Lister, UsageError
 from gpufarm.cli.columns import Wrapped, for_reader
 
 if TYPE_CHECKING:
     from gpufarm.claims.findings import Finding
+    from gpufarm.claims.undo import Ended
 
 COLUMNS = ("code", "host", "address", "holder", "layers", "lying", "repair", "safe")
 SHORT = ("host", "address", "finding")
@@ -86,6 +87,9 @@ class Repair(Lister):
 
         # do it
         gpufarm claims repair --database nova.url --ledger /var/lib/gpufarm/claims
+
+        # give migrations that it ended in Nova's database the status that they had
+        gpufarm claims repair --undo repair-20261121T034500Z.jsonl --allow-database-write
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -96,6 +100,13 @@ class Repair(Lister):
             "--allow-database-write",
             action="store_true",
             help="end migrations in Nova's database, with the rights of `claims grants --write`",
+        )
+        parser.add_argument(
+            "--undo",
+            metavar="LEDGER",
+            type=Path,
+            help="only take back what the repair that kept this ledger wrote to Nova's database, "
+            "where it is still so",
         )
         parser.add_argument(
             "--ledger",
@@ -110,6 +121,8 @@ class Repair(Lister):
         from gpufarm.claims import repair as repairs
         from gpufarm.system.ledger import Ledger
 
+        if parsed_args.undo:
+            return self._undo(parsed_args)
         patience = claims_source.patience(parsed_args)
         connection = self.connection()
         sources = claims_source.sources(parsed_args, connection)
@@ -132,6 +145,29 @@ class Repair(Lister):
                 self.note(f"what was done: {ledger.path}")
         self.found = not all(outcome.done for outcome in done)
         rows = [_outcome(parsed_args, each.finding, each.said) for each in done]
+        return _columns(parsed_args, "outcome"), rows
+
+    def _undo(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
+        from gpufarm.claims import undo
+        from gpufarm.system.ledger import Ledger
+
+        if not (parsed_args.allow_database_write or parsed_args.dry_run):
+            raise UsageError("--undo writes to Nova's database: --allow-database-write")
+        sources = claims_source.sources(parsed_args, self.connection())
+        if sources.databases is None:
+            raise UsageError("--undo: name Nova's database (--database)")
+        urls = sources.databases
+        found = undo.ended(parsed_args.undo)
+        if parsed_args.dry_run:
+            planned = [(each, undo.left(urls, each)) for each in found]
+            said = [(each, why or f"to {each.migration.status}") for each, why in planned]
+        else:
+            book = Ledger(parsed_args.ledger or _ledger_folder(), "undo")
+            said = [(each, undo.undo(urls, each, book)) for each in found]
+        if not found:
+            self.note("the repair wrote nothing to Nova's database")
+        self.found = any(text != undo.BACK for _, text in said)
+        rows = [_outcome(parsed_args, each, text) for each, text in said]
         return _columns(parsed_args, "outcome"), rows
 
 
@@ -177,7 +213,9 @@ def _columns(parsed_args: argparse.Namespace, last: str) -> tuple[str, ...]:
     return (*(PLACE_SHORT if for_reader(parsed_args) else PLACE), last)
 
 
-def _outcome(parsed_args: argparse.Namespace, found: "Finding", said: str) -> tuple[Any, ...]:
+def _outcome(
+    parsed_args: argparse.Namespace, found: "Finding | Ended", said: str
+) -> tuple[Any, ...]:
     place = _columns(parsed_args, "")[:-1]
     return (*(getattr(found, column) for column in place), Wide(said))
 

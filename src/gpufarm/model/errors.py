@@ -14,6 +14,7 @@ GpufarmError
 │   ├── CordonError       a card that cannot be closed or opened as asked
 │   ├── DatabaseError     Nova's database, or how it was named
 │   ├── DomainInvalid     a text that is no libvirt domain
+│   ├── LedgerInvalid     a file that is no ledger of a repair
 │   └── RepairStopped     a repair met what it did not expect, and the rest was not begun
 ├── NotAdmitted           a server that cannot have its GPU now
 ├── ServerFailed          a server that Nova gave up on
@@ -153,6 +154,15 @@ class DomainInvalid(ClaimsError):
         self.file = file
         self.problem = problem
         super().__init__(f"{file}: {problem}")
+
+
+class LedgerInvalid(ClaimsError):
+    code = "LEDGER_INVALID"
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: no ledger of `gpufarm claims repair`: {problem}")
 
 
 class RepairStopped(ClaimsError):

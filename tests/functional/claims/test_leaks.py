@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.split]
 SOURCE, TARGET = HOSTS
 FARM = Path(__file__).with_name("claims_farm.yaml")
 NOW = ("--older-than", "0")
+REPAIR = ("claims", "repair")
 CARDS = 3
 """Of the kind h100 on each host."""
 MOST_MOVES = 6
@@ -112,8 +113,17 @@ def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Pa
     ledger = ("--ledger", str(tmp_path / "ledger"))
     (refused,) = repair(broken, *ledger)
     assert "--allow-database-write" in refused
-    assert repair(broken, *ledger, "--allow-database-write") == ["done"]
-    (written,) = (tmp_path / "ledger").iterdir()
+    with broken.held(SOURCE):
+        assert repair(broken, *ledger, "--allow-database-write") == ["done"]
+        (written,) = (tmp_path / "ledger").iterdir()
+        undo = ("--undo", str(written), *ledger)
+        assert repair(broken, *undo, "--dry-run") == ["to post-migrating"]
+        assert "--allow-database-write" in broken.run(*REPAIR, *undo, check=False).stderr
+        for _ in range(2):
+            done = broken.run(*REPAIR, *undo, "--allow-database-write", "-f", "json")
+            assert [row["outcome"] for row in json.loads(done.stdout)] == ["back"]
+        assert "ROW_LEFT_BEHIND" in codes(broken), "the migration keeps it, as it did"
+        assert set(repair(broken, *ledger, "--allow-database-write")) == {"done"}
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     steps = [json.loads(line) for line in written.read_text().splitlines()]
     assert [(each["state"], each["step"]["do"]) for each in steps] == [
