@@ -7,9 +7,10 @@ MADE := $(VENV)/.made
 
 PYTEST_FLAGS ?=
 HOSTS ?= 0
+NOVAS ?= 29 31 34
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test test-hosts check lint types imports unit functional bench-claims bench-host bench-lab lock schema clean
+.PHONY: help up down reset test test-hosts test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-scheduler lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,15 @@ $(MADE)-dev: requirements/dev.txt | $(MADE)-lab
 		-r requirements/dev.txt
 	@touch $@
 
+$(MADE)-nova-%: requirements/nova-%.txt packages/gpufarm-nova/pyproject.toml | $(MADE)-dev
+	@echo "installing Nova $* into $(VENV)/nova-$*, for the tests of the scheduler plugin" >&2
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/nova-$*
+	@$(BIN)/uv pip install --quiet --python $(VENV)/nova-$*/bin/python --no-deps --require-hashes \
+		-r $<
+	@$(BIN)/uv pip install --quiet --python $(VENV)/nova-$*/bin/python --no-deps \
+		-e packages/gpufarm-nova
+	@touch $@
+
 up: $(MADE)-lab ## an OpenStack with GPU hosts on this machine, and a GPU server in it
 	@BIN=$(BIN) tools/up
 
@@ -40,11 +50,18 @@ down: ## end what `make up` started; its servers are there again at the next `ma
 reset: ## end it and forget all of it
 	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab reset; fi
 
-test: $(MADE)-dev check ## set-up and the test suite, against a real OpenStack
+test: $(MADE)-dev check test-plugin ## set-up and the test suite, against a real OpenStack
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 test-hosts: $(MADE)-dev ## those of them on virtual Linux hosts, in QEMU
 	@$(BIN)/python -m pytest -m virthost $(PYTEST_FLAGS)
+
+test-plugin: $(addprefix $(MADE)-nova-,$(NOVAS)) ## the scheduler plugin with each Nova it serves
+	@for nova in $(NOVAS); do \
+		echo "gpufarm-nova with Nova $$nova" >&2; \
+		$(VENV)/nova-$$nova/bin/python -m pytest -q --durations=0 --durations-min=5 -W ignore \
+			packages/gpufarm-nova/tests || exit 1; \
+	done
 
 check: lint types imports ## what needs no test run: style, types, direction of imports
 
@@ -79,6 +96,12 @@ lock: $(MADE)-dev ## lock the dependencies anew
 		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra lab $$extra --universal \
 			--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 			--no-emit-package gpufarm-nova --no-header -o requirements/$$file.txt; \
+	done
+	@for nova in 29=2025-01-01 31=2026-01-01 34=; do \
+		date=$${nova#*=}; nova=$${nova%=*}; \
+		printf '%s\n' "nova==$$nova.*" hypothesis pytest | $(BIN)/uv pip compile --quiet --upgrade - \
+			$${date:+--exclude-newer $$date} --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-annotate --no-header -o requirements/nova-$$nova.txt; \
 	done
 
 clean: reset ## remove what was made here
