@@ -6,6 +6,7 @@ runs on the copies. What is copied is every row that names the host or the serve
 
 import contextlib
 import datetime as dt
+import functools
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ OF_SERVER = ("instance_extra", "instance_info_caches", "instance_system_metadata
 
 
 class Cloud:
-    """The databases of the lab in that state folder, where `host` has one server with one card."""
+    """The databases of the lab in that state folder, where `host` has one server with one card, or
+    none where no servers are to be copied."""
 
     def __init__(self, state: Path, host: str) -> None:
         self.host = host
@@ -32,7 +34,6 @@ class Cloud:
         self.node = self.one("nova_cell1", "compute_nodes", host=host, deleted=0)
         self.mapping = self.one("nova_api", "host_mappings", host=host)
         self.devices = self.rows("nova_cell1", "pci_devices", compute_node_id=self.node["id"])
-        self.server = self.one("nova_cell1", "instances", host=host, deleted=0)
         self.root = self.one("placement", "resource_providers", uuid=self.node["uuid"])
         self.cards = [
             provider
@@ -41,6 +42,10 @@ class Cloud:
             )
             if provider["id"] != self.root["id"]
         ]
+
+    @functools.cached_property
+    def server(self) -> Row:
+        return self.one("nova_cell1", "instances", host=self.host, deleted=0)
 
     def rows(self, database: str, table: str, **where: Any) -> list[Row]:
         words = " and ".join(f"{column} = ?" for column in where)

@@ -1,0 +1,318 @@
+"""What the plugin's filter and weigher cost Nova's scheduler for one request.
+
+The cloud is real Nova and Placement databases in a lab of four hosts: 1,523 hosts, 1,213 of them
+with two, four or eight cards, as rows (cloud_rows), used at random. The scheduler is Nova's own, in
+this process; requests with Nova's filters and weighers alone and with the plugin's as well take
+turns. Prints a table and, last, the name of a JSON file with the same numbers.
+"""
+
+import argparse
+import json
+import os
+import random
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cloud_rows import Cloud
+from machine import machine
+
+MODELS = {0: 310, 2: 363, 4: 450, 8: 400}
+"""{cards of a host: how many such hosts}: 1,523, as in the trace of benchmarks/placement.py."""
+
+REACH = 1.05
+SEED = 100
+GPU_FLAVORS = {1: (8, 65536), 2: (16, 131072), 4: (32, 262144), 8: (64, 524288)}
+ORDINARY = {"vcpus": 8, "memory_mb": 32768}
+PLUGIN = ("GpuReserveFilter", "GpuPackingWeigher")
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "lab"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name[:3] != "OS_"},
+            "GPUFARM_LAB_STATE": str(self.state),
+        }
+
+    def gpufarm(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpufarm", "-q", *words],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return done.stdout
+
+    def start(self) -> None:
+        """A lab of one host of each kind."""
+        files = []
+        for cards in MODELS:
+            files += ["--hosts", str(self._write(f"real-{cards}", host(cards)))]
+        self.gpufarm("lab", "up", *files)
+        image = self.folder / "image"
+        image.write_bytes(bytes(1 << 20))
+        self.gpufarm("farm", "apply", str(self._write("farm", farm(image))))
+        for line in self.gpufarm("lab", "env").splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            self.environment[name] = shlex.split(value)[0]
+
+    def _write(self, name: str, content: Any) -> Path:
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def fill(self, models: dict[int, int]) -> Cloud:
+        """The other hosts, and what runs on all of them."""
+        first = 0
+        for cards, number in models.items():
+            cloud = Cloud(self.state, f"real-{cards}")
+            cloud.copy_hosts(first, first + number - 1, 0)
+            first += number - 1
+        use(cloud)
+        return cloud
+
+
+def host(cards: int) -> dict[str, Any]:
+    functions = [
+        {
+            "address": f"0000:{16 + 8 * number:02x}:00.0",
+            "vendor_id": "10de",
+            "product_id": "2330",
+            "class_id": "030200",
+            "iommu_group": number,
+            "numa_node": 2 * number // cards,
+            "sriov": "pf",
+        }
+        for number in range(cards)
+    ]
+    return {
+        "version": 1,
+        "name": f"real-{cards}",
+        "vcpus": 96,
+        "memory_mb": 786432,
+        "disk_gb": 16000,
+        "numa_nodes": 2,
+        "pci_functions": functions,
+    }
+
+
+def farm(image: Path) -> dict[str, Any]:
+    card = {"vendor_id": "10de", "product_id": "2330", "device_type": "type-PF"}
+    return {
+        "version": 1,
+        "name": "bench",
+        "release": 34,
+        "reserve": "dynamic",
+        "cards": {"h100": card},
+        "flavors": {
+            f"bench.{cards}": {
+                "vcpus": vcpus,
+                "memory_mb": memory_mb,
+                "disk_gb": 100,
+                "cards": {"h100": cards},
+            }
+            for cards, (vcpus, memory_mb) in GPU_FLAVORS.items()
+        },
+        "images": {"bench": {"file": str(image)}},
+    }
+
+
+def use(cloud: Cloud) -> None:
+    """Some of each host's CPU, memory and cards are taken, as the scheduler reads it."""
+    chance = random.Random(SEED)  # noqa: S311 - nothing secret
+    providers = {
+        row["name"]: row["uuid"]
+        for row in cloud.databases["placement"].execute("select * from resource_providers")
+    }
+    with cloud.writing():
+        for node in cloud.rows("nova_cell1", "compute_nodes", deleted=0):
+            pools = json.loads(node["pci_stats"])
+            listed = pools["nova_object.data"]["objects"]
+            kept = chance.sample(listed, chance.randint(0, len(listed)))
+            for pool in kept:
+                tags = pool["nova_object.data"]["tags"]
+                name = f"{node['hypervisor_hostname']}_{tags['address'].upper()}"
+                tags["rp_uuid"] = providers[name]
+            pools["nova_object.data"]["objects"] = kept
+            part = chance.randint(0, 12) / 16
+            used = int(part * node["memory_mb"])
+            cloud.databases["nova_cell1"].execute(
+                "update compute_nodes set pci_stats = ?, vcpus_used = ?, memory_mb_used = ?,"
+                " free_ram_mb = ? where id = ?",
+                (
+                    json.dumps(pools),
+                    int(part * node["vcpus"]),
+                    used,
+                    node["memory_mb"] - used,
+                    node["id"],
+                ),
+            )
+
+
+class Scheduler:
+    """Nova's scheduler in this process."""
+
+    def __init__(self, state: Path) -> None:
+        from gpufarm.lab import config
+        from gpufarm.lab.inside import nova
+        from gpufarm.lab.state import load
+
+        nova.preload()
+        from nova import config as nova_config
+        from nova import context
+
+        files = config.nova_files(load(state), None)
+        arguments = ["nova", "--log-file", os.devnull]
+        nova_config.parse_args(arguments, default_config_files=files)
+        from oslo_log import log as logging
+
+        logging.setup(nova_config.CONF, "nova")
+        # The default of 1,000 would leave hosts out.
+        nova_config.CONF.set_override("max_placement_results", 2000, "scheduler")
+        from nova.scheduler.manager import SchedulerManager
+
+        self.manager = SchedulerManager()
+        self.context = context.get_admin_context()
+        self.context.project_id = self.context.user_id = "bench"
+        hosts = self.manager.host_manager
+        self.ways = {
+            "nova": (without(hosts.enabled_filters), without(hosts.weighers)),
+            "gpufarm": (hosts.enabled_filters, hosts.weighers),
+        }
+        if [len(way) for way in self.ways["gpufarm"]] != [
+            len(way) + 1 for way in self.ways["nova"]
+        ]:
+            sys.exit(f"the scheduler has not both of {', '.join(PLUGIN)}")
+
+    def request(self, way: str, vcpus: int, memory_mb: int, cards: int) -> dict[str, float]:
+        """One request in seconds of this process and of the clock; `hosts`, how many were weighed
+        or refused by the last filter."""
+        from nova import objects
+        from nova.pci.request import get_pci_requests_from_flavor
+
+        hosts = self.manager.host_manager
+        hosts.enabled_filters, hosts.weighers = self.ways[way]
+        extra = {"pci_passthrough:alias": f"h100:{cards}"} if cards else {}
+        flavor = objects.Flavor(
+            id=1,
+            name="bench",
+            flavorid="bench",
+            vcpus=vcpus,
+            memory_mb=memory_mb,
+            root_gb=10,
+            ephemeral_gb=0,
+            swap=0,
+            extra_specs=extra,
+            is_public=True,
+        )
+        server = str(uuid.uuid4())
+        spec = objects.RequestSpec.from_components(
+            self.context,
+            server,
+            objects.ImageMeta(properties=objects.ImageMetaProps()),
+            flavor,
+            None,
+            get_pci_requests_from_flavor(flavor),
+            {},
+            None,
+            None,
+        )
+        seconds, process = time.perf_counter(), time.process_time()
+        self.manager.select_destinations(
+            self.context,
+            spec_obj=spec,
+            instance_uuids=[server],
+            return_objects=True,
+            return_alternates=True,
+        )
+        found = {
+            "seconds": time.perf_counter() - seconds,
+            "process": time.process_time() - process,
+        }
+        self.manager.placement_client.delete_allocation_for_instance(
+            self.context, server, force=True
+        )
+        return found
+
+
+    def check(self) -> None:
+        """That it was the plugin's work that was measured, not its way around an error."""
+        for loaded in self.ways["gpufarm"]:
+            for each in loaded:
+                if type(each).__name__ in PLUGIN and each._faults._seen:
+                    sys.exit(f"{type(each).__name__} met {each._faults._seen}")
+
+
+def without(loaded: list[Any]) -> list[Any]:
+    return [each for each in loaded if type(each).__name__ not in PLUGIN]
+
+
+def rounds(scheduler: Scheduler, cloud: Cloud, number: int) -> Iterator[dict[str, Any]]:
+    kinds = {
+        "ordinary": (ORDINARY["vcpus"], ORDINARY["memory_mb"], 0),
+        **{f"{cards} GPU": (*GPU_FLAVORS[cards], cards) for cards in (1,)},
+    }
+    for kind, (vcpus, memory_mb, cards) in kinds.items():
+        taken: dict[str, list[dict[str, float]]] = {way: [] for way in scheduler.ways}
+        for count in range(number + 1):
+            for way in scheduler.ways if count % 2 else reversed(scheduler.ways):
+                cloud.report_up()
+                found = scheduler.request(way, vcpus, memory_mb, cards)
+                if count:  # the first one fills what is remembered
+                    taken[way].append(found)
+        result: dict[str, Any] = {"request": kind, "rounds": number}
+        for what in ("seconds", "process"):
+            nova, ours = ([each[what] for each in taken[way]] for way in ("nova", "gpufarm"))
+            result[what] = round(statistics.median(nova), 4)
+            result[f"{what}_with_plugin"] = round(statistics.median(ours), 4)
+            pairs = [mine / theirs for theirs, mine in zip(nova, ours, strict=True)]
+            result[f"{what}_ratio"] = round(statistics.median(pairs), 4)
+        scheduler.check()
+        yield result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="requests of each kind (15)")
+    parser.add_argument("--divide", type=int, default=1, help="so many times fewer hosts (1)")
+    parser.add_argument("-o", "--output", type=Path, help="the JSON file")
+    parsed = parser.parse_args()
+    models = {cards: max(2, number // parsed.divide) for cards, number in MODELS.items()}
+    on = {**machine(), "hosts": sum(models.values())}
+    print(", ".join(f"{key}: {value}" for key, value in on.items()))
+    print(f"{'request':<10}{'Nova s':>9}{'plugin s':>10}{'ratio':>8}{'of process':>12}{'reach':>8}")
+    with tempfile.TemporaryDirectory(prefix="gpufarm-bench-") as folder:
+        bench = Bench(Path(folder))
+        found = []
+        try:
+            bench.start()
+            cloud = bench.fill(models)
+            for result in rounds(Scheduler(bench.state), cloud, parsed.rounds):
+                found.append(result)
+                print(
+                    f"{result['request']:<10}{result['seconds']:>9.3f}"
+                    f"{result['seconds_with_plugin']:>10.3f}{result['seconds_ratio']:>8.3f}"
+                    f"{result['process_ratio']:>12.3f}{REACH:>8}",
+                    flush=True,
+                )
+        finally:
+            if bench.state.exists():
+                bench.gpufarm("lab", "reset")
+    output = parsed.output or Path(tempfile.gettempdir()) / "gpufarm-bench-scheduler.json"
+    output.write_text(json.dumps({"machine": on, "rounds": found}, indent=1))
+    print(output)
+
+
+if __name__ == "__main__":
+    main()
