@@ -87,6 +87,9 @@ bench-host: $(MADE)-lab ## how quickly hosts are read, compared with lspci; HOST
 bench-claims: $(MADE)-lab ## how capacity and claims are read in a cloud of 8,000 cards
 	@$(BIN)/python benchmarks/claims.py
 
+bench-scheduler: $(MADE)-lab ## what the scheduler plugin costs one request over 1,523 hosts
+	@$(BIN)/python benchmarks/scheduler.py
+
 bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
 	@$(BIN)/python benchmarks/lab.py
 

@@ -39,17 +39,22 @@ class GpuReserveFilter(filters.BaseHostFilter):
         super().__init__()
         self._settings = options.read(nova.conf.CONF)
         self._reader = shared(self._settings)
-        self._faults = Once(LOG)
+        self.faults = Once(LOG)
 
     def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
         """False where the server would take of what is kept. An error lets the host pass."""
         try:
             refusal = self._refusal(host_state, spec_obj)
         except Exception as error:  # noqa: BLE001 - whatever it is, scheduling goes on
-            self._faults.log(error, "GpuReserveFilter lets %s pass", host_state.nodename)
+            self.faults.log(error, "GpuReserveFilter lets %s pass", host_state.nodename)
             return True
         if refusal is None:
             return True
+        if LOG.isEnabledFor(logging.DEBUG):
+            self._say(refusal, spec_obj)
+        return False
+
+    def _say(self, refusal: Refusal, spec: Any) -> None:
         LOG.debug(
             "%(where)s keeps %(vcpus)g vCPU and %(memory_mb)g MiB for free cards (%(cards)s); the "
             "server needs %(needed)g %(what)s, and %(available)g are left beside that",
@@ -60,9 +65,8 @@ class GpuReserveFilter(filters.BaseHostFilter):
                 "cards": ", ".join(f"{number} {name}" for name, number in refusal.cards.items()),
                 **refusal.missing._asdict(),
             },
-            instance_uuid=spec_obj.instance_uuid,
+            instance_uuid=spec.instance_uuid,
         )
-        return False
 
     def _refusal(self, state: Any, spec: Any) -> Refusal | None:
         settings, reading = self._settings, self._reader.reading()

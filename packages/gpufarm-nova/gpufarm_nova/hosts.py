@@ -58,7 +58,7 @@ def whole(state: Any, settings: Settings, reading: Reading, cards: Cards) -> Hos
             vcpus - state.vcpus_used + _pinned_elsewhere(state),
             memory_mb - state.total_usable_ram_mb + state.free_ram_mb,
         ),
-        _offered(state, settings, reading),
+        _offered(state, settings, reading, cards),
         cards,
     )
 
@@ -132,12 +132,18 @@ def _pinned_elsewhere(state: Any) -> int:
     `vcpus_used` and not among `vcpus_total`."""
     if not state.numa_topology:
         return 0
-    return sum(len(cell.pinned_cpus - cell.cpuset) for cell in state.numa_topology.cells)
+    return sum(
+        len(pinned - cell.cpuset)
+        for cell in state.numa_topology.cells
+        for pinned in [cell.pinned_cpus]
+        if pinned
+    )
 
 
-def _offered(state: Any, settings: Settings, reading: Reading) -> int:
-    known = sum(reading.cards.get(state.uuid, {}).values())
-    return max(known, pools.offered(_pools(state), settings.models))
+def _offered(state: Any, settings: Settings, reading: Reading, cards: Cards) -> int:
+    known = reading.cards.get(state.uuid)
+    open_ = pools.offered(_pools(state), settings.models) if reading.closed else sum(cards.values())
+    return max(open_, sum(known.values())) if known else open_
 
 
 def _pools(state: Any) -> Sequence[pools.Pool]:

@@ -8,12 +8,12 @@ from typing import Any
 class Once:
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._seen: set[type] = set()
+        self.seen: set[type] = set()
 
     def log(self, error: Exception, doing: str, *given: object) -> None:
         """To be called where `error` is handled; the same kind of error is the same error."""
-        if type(error) in self._seen:
+        if type(error) in self.seen:
             self._log.debug(doing + ": %r", *given, error)
         else:
-            self._seen.add(type(error))
+            self.seen.add(type(error))
             self._log.exception(doing, *given)

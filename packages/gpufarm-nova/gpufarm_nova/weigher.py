@@ -38,7 +38,7 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
         self._settings = options.read(nova.conf.CONF)
         self._reader = shared(self._settings)
         self._packing = Packing(self._settings.flavors)
-        self._faults = Once(LOG)
+        self.faults = Once(LOG)
 
     def weight_multiplier(self, host_state: Any) -> float:
         multiplier: float = utils.get_weight_multiplier(
@@ -52,7 +52,7 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
         try:
             return ranks(self._losses(states, weight_properties))
         except Exception as error:  # noqa: BLE001 - whatever it is, scheduling goes on
-            self._faults.log(error, "GpuPackingWeigher weighs no host")
+            self.faults.log(error, "GpuPackingWeigher weighs no host")
             return [0.0] * len(states)
 
     def _weigh_object(self, obj: Any, weight_properties: Any) -> float:
