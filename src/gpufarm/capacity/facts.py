@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gpufarm.capacity import numa, request
+from gpufarm.capacity.aliases import known
 from gpufarm.capacity.candidates import crowded
 from gpufarm.capacity.cards import suspects
 from gpufarm.capacity.cells import cells
 from gpufarm.capacity.obstacles import rules
-from gpufarm.capacity.rooms import Need, rooms, traits_of
+from gpufarm.capacity.quota import under_keystone
+from gpufarm.capacity.rooms import Need, need, rooms, traits_of
 from gpufarm.capacity.scheduler import Scheduler
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.cloud import catalog, compute, placement, placement_database, quota
-from gpufarm.model.cloud import Provider
+from gpufarm.model.cloud import Limit, Provider
 from gpufarm.model.host import HostFile
 
 if TYPE_CHECKING:
@@ -77,9 +79,9 @@ def read(
         aggregates=catalog.aggregates(connection),
         traits=placement.with_traits(connection, traits_of(flavors) | asked.traits),
         project=project,
-        limits=quota.limits(connection, project) if project else (),
         scheduler=asked.scheduler,
     )
+    snapshot = msgspec.structs.replace(snapshot, limits=_limits(connection, snapshot))
     doubtful = sorted(suspects(snapshot, servers))
     if doubtful:
         step(f"{len(doubtful)} holders of cards that are not in Nova's list of servers")
@@ -91,6 +93,19 @@ def read(
         shares = compute.node_shares(connection)
         snapshot = msgspec.structs.replace(snapshot, cells=cells(snapshot, asked.hardware, shares))
     return snapshot
+
+
+def _limits(connection: "Connection", snapshot: Snapshot) -> tuple[Limit, ...]:
+    """The project's, from Keystone where the settings say that Nova goes by those."""
+    if not snapshot.project:
+        return ()
+    unified = snapshot.scheduler.unified_limits
+    if unified is None:
+        return quota.limits(connection, snapshot.project)
+    wishes = (need(flavor, known(snapshot)) for flavor in snapshot.flavors)
+    names = {name for wanted in wishes if wanted for name in under_keystone(wanted)}
+    barred = [name for name in names if unified.barred(name)]
+    return quota.unified_limits(connection, snapshot.project, barred)
 
 
 def with_candidates(

@@ -7,6 +7,7 @@ profiles ask for.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from gpufarm.capacity.filters import TENANT_KEY
@@ -28,6 +29,15 @@ def queries(snapshot: Snapshot, wanted: Need) -> tuple[Query, ...]:
         return (first,)
     shared = {name: amount for name, amount in wanted.amounts.items() if name != "PCPU"}
     return (first, _query(snapshot, wanted, shared | {"VCPU": wanted.vcpus}))
+
+
+def total(wanted: Need) -> dict[str, int]:
+    """{resource class: amount} of all groups (nova/scheduler/utils.py, merged_resources)."""
+    found = Counter(wanted.cards)
+    found.update(wanted.amounts)
+    for given in _groups(wanted)[0].values():
+        found.update({name: int(amount) for name, amount in given.items() if amount.isdigit()})
+    return dict(found)
 
 
 def _query(snapshot: Snapshot, wanted: Need, amounts: dict[str, int]) -> Query:

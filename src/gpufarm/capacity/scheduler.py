@@ -30,6 +30,8 @@ FARM_FILTERS = (
 _TRUE = ("1", "on", "t", "true", "y", "yes")
 """oslo_utils.strutils.TRUE_STRINGS."""
 
+UNIFIED_LIMITS = "nova.quota.UnifiedLimitsDriver"
+
 MAX_SERVERS = 50
 MAX_CANDIDATES = 1000
 
@@ -41,6 +43,18 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     traits: frozenset[str] = frozenset()
     numa_policy: str = "legacy"
     live_migratable: bool = False
+
+
+class UnifiedLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What Nova makes of a resource for which Keystone has no limit: whether those `listed` have to
+    have one (`required`), or all others."""
+
+    required: bool = True
+    listed: frozenset[str] = frozenset({"servers"})
+
+    def barred(self, name: str) -> bool:
+        """Whether nothing of `name` may be had without a limit (nova/limit/utils.py)."""
+        return (name in self.listed) == self.required
 
 
 class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +75,8 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     reserves: dict[str, Amounts] = {}
     """What gpufarm_nova's filter keeps for a free card, by resource class."""
     reserve_share: float = 1.0
+    unified_limits: UnifiedLimits | None = None
+    """Where Nova takes its quotas from Keystone."""
 
 
 def from_settings(settings: Settings, source: str) -> Scheduler:
@@ -94,6 +110,7 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
         ),
         reserves=_reserves(plugin),
         reserve_share=_share(plugin),
+        unified_limits=_unified_limits(settings.sections.get("quota", {})),
     )
 
 
@@ -113,6 +130,16 @@ def _share(options: Options) -> float:
         return float(_last(options, "reserve_share") or 1)
     except ValueError:
         return 1.0
+
+
+def _unified_limits(options: Options) -> UnifiedLimits | None:
+    if _last(options, "driver") != UNIFIED_LIMITS:
+        return None
+    listed = _last(options, "unified_limits_resource_list")
+    return UnifiedLimits(
+        required=_last(options, "unified_limits_resource_strategy") != "ignore",
+        listed=frozenset(name.strip() for name in (listed or "servers").split(",")),
+    )
 
 
 def _aliases(options: Options) -> dict[str, Alias]:

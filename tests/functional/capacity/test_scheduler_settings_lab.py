@@ -1,7 +1,7 @@
 """What settings of Nova's scheduler change: `capacity` and `explain` beside the real one.
 
 One lab of two hosts with three free cards each, whose scheduler asks Placement for one candidate,
-and goes by isolated aggregates and by those of projects.
+goes by isolated aggregates and by those of projects, and takes its quotas from Keystone.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from gpufarm.capacity.scheduler import from_settings
 from gpufarm.cloud import placement
 from gpufarm.lab import farm as lab_farm
 from gpufarm.lab import state
+from gpufarm.model.errors import CloudRefused
 from gpufarm.model.settings import Settings, join, parse, render
 
 pytestmark = pytest.mark.lab
@@ -36,10 +37,34 @@ SETTINGS = Settings(
             "max_placement_results": ("1",),
             "enable_isolated_aggregate_filtering": ("true",),
             "limit_tenants_to_placement_aggregate": ("true",),
-        }
+        },
+        "quota": {"driver": ("nova.quota.UnifiedLimitsDriver",)},
     }
 )
 TRAIT = "CUSTOM_T_ISOLATED"
+CARD = "CUSTOM_PCI_10DE_2330"
+
+
+def keystone(lab: RunningLab) -> Settings:
+    """Nova's way to Keystone's limits, as the user that it is for Placement."""
+    nova = parse((lab.state / "etc" / "nova" / "nova.conf").read_text())
+    endpoint = lab.connection.compute.get_endpoint_data()
+    (found,) = lab.connection.identity.endpoints(service_id=endpoint.service_id, interface="public")
+    return Settings({"oslo_limit": {**nova.sections["placement"], "endpoint_id": (found.id,)}})
+
+
+@contextlib.contextmanager
+def limit(lab: RunningLab, name: str, most: int) -> Iterator[None]:
+    """Keystone's limit for every project."""
+    identity = lab.connection.identity
+    made = identity.create_registered_limit(
+        resource_name=name,
+        default_limit=most,
+        service_id=lab.connection.compute.get_endpoint_data().service_id,
+        region_id=lab.connection.config.get_region_name(),
+    )
+    yield
+    identity.delete_registered_limit(made)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +75,10 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     running.run("farm", "apply", str(CLAIMS / "claims_farm.yaml"))
     lab = state.load(running.state)
     text = lab_farm.settings_now(lab)["controller"]
-    lab_farm.put_settings(lab, {"controller": render(join(parse(text), SETTINGS))}, lambda _: None)
-    yield running
+    wanted = join(parse(text), SETTINGS, keystone(running))
+    with limit(running, "servers", 100):
+        lab_farm.put_settings(lab, {"controller": render(wanted)}, lambda _: None)
+        yield running
     running.run("lab", "reset")
 
 
@@ -195,3 +222,27 @@ def test_an_aggregate_of_a_project(strict: RunningLab, undo: contextlib.ExitStac
     assert can_start(capacity(strict))["t.one"] == (FREE, "aggregate")
     assert explain(strict, "t.one") == {HOSTS[1]: ["PROJECT"]}
     assert starts(strict, "t.one") == [HOSTS[0]] * FREE
+
+
+def test_a_limit_of_cards_in_keystone(strict: RunningLab, undo: contextlib.ExitStack) -> None:
+    """By resource class, which Nova counts as what Placement has allocated to the project."""
+    assert can_start(capacity(strict))["t.one"] == (2 * FREE, "gpu")
+    undo.enter_context(limit(strict, f"class:{CARD}", 3))
+    shown = can_start(capacity(strict))
+    assert (shown["t.one"], shown["t.two"]) == ((3, "quota"), (1, "quota"))
+    found, _ = asking.answer(strict.connection, Wish(subject="t.two", count=2, known=known(strict)))
+    (reason,) = (each for each in found.reasons if each.code == "QUOTA")
+    assert (reason.needed, reason.available) == (4, 3)
+    for _ in range(3):
+        assert start(strict, "t.one").status == "ACTIVE"
+    assert can_start(capacity(strict))["t.one"] == (0, "quota")
+    with pytest.raises(CloudRefused, match="over limit of 3"):
+        start(strict, "t.one")
+
+
+def test_memory_without_a_limit_in_keystone_is_not_limited(strict: RunningLab) -> None:
+    """Though Nova's own list of quotas shows 0 of it."""
+    project = strict.connection.current_project_id
+    shown = strict.connection.compute.get(f"/os-quota-sets/{project}").json()["quota_set"]
+    assert (shown["ram"], shown["instances"]) == (0, 100)
+    assert can_start(capacity(strict))["t.one"] == (2 * FREE, "gpu")

@@ -58,6 +58,20 @@ def test_the_smaller_of_nova_s_limit_and_placement_s() -> None:
     assert from_settings(without, "placement.conf").max_candidates == 1000
 
 
+def test_limits_of_keystone() -> None:
+    assert from_settings(parse("[quota]\ninstances = 4\n"), "nova.conf").unified_limits is None
+    driver = "[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n"
+    default = from_settings(parse(driver), "nova.conf").unified_limits
+    assert default
+    assert [default.barred(name) for name in ("servers", "class:VCPU")] == [True, False]
+    listed = "unified_limits_resource_list = servers, class:VCPU\n"
+    strategy = "unified_limits_resource_strategy = ignore\n"
+    ignored = from_settings(parse(driver + listed + strategy), "nova.conf").unified_limits
+    assert ignored
+    names = ("servers", "class:VCPU", "class:DISK_GB")
+    assert [ignored.barred(name) for name in names] == [False, False, True]
+
+
 IN_USE = (
     "Exceeded maximum number of retries. Exceeded max scheduling attempts 3 for instance x. Last "
     "exception: Requested operation is not valid: PCI device 0000:84:00.0 is in use by driver "
