@@ -275,6 +275,8 @@ def test_a_zone_that_nova_refuses_to_change_is_reported_in_its_words(farms: Farm
     boot(farms.lab, "f.gpu", "f-image")
     zoned = a_farm()
     zoned["aggregates"]["f-hosts"]["zone"] = "elsewhere"
+    (planned,) = farms.changes("plan", zoned)
+    assert "Nova changes the zone of no host with servers" in planned["reason"]
     done = farms.run("apply", zoned, check=False)
     assert done.returncode == 1
     assert "One or more hosts contain instances in this zone" in done.stderr

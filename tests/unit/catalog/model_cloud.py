@@ -59,7 +59,13 @@ class ModelCloud:
             aggregates=tuple(self.aggregates.values()),
             images=tuple(self.images.values()),
             hosts=tuple(
-                ComputeHost(name=host, hypervisor_hostname=host, up=True, enabled=True)
+                ComputeHost(
+                    name=host,
+                    hypervisor_hostname=host,
+                    up=True,
+                    enabled=True,
+                    servers=self.servers.get(host, 0),
+                )
                 for host in self.hosts
             ),
         )

@@ -33,13 +33,18 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None = None
 
 
+def _servers(hosts: list[str] | dict[str, int]) -> dict[str, int]:
+    """{host: servers}; a list is of hosts without any."""
+    return hosts if isinstance(hosts, dict) else dict.fromkeys(hosts, 0)
+
+
 def load(path: Path) -> Case:
     document = yaml.safe_load(path.read_text())
     document["farm"] = {"version": 1, "name": "ours", "release": 34, **document["farm"]}
     cloud = document.setdefault("cloud", {})
     cloud["hosts"] = [
-        {"name": host, "hypervisor_hostname": host, "up": True, "enabled": True}
-        for host in cloud.get("hosts", [])
+        {"name": host, "hypervisor_hostname": host, "up": True, "enabled": True, "servers": number}
+        for host, number in _servers(cloud.get("hosts", [])).items()
     ]
     for name, file in document.get("files", {}).items():
         file.update(path=name, size=1)

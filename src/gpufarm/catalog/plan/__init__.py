@@ -25,7 +25,7 @@ def plan(farm: Farm, catalog: Catalog, files: Files, *, prune: bool = False) -> 
     Raises FarmError for an object that is another farm's, and for an image that is nowhere.
     """
     changes = [
-        *aggregates.plan(farm, catalog.aggregates, prune=prune),
+        *aggregates.plan(farm, catalog.aggregates, catalog.hosts, prune=prune),
         *images.plan(farm, catalog.images, files),
         *flavors.plan(farm, catalog.flavors),
     ]

@@ -7,9 +7,11 @@ is_safe_to_update_az): that takes a new aggregate.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from gpufarm.catalog.plan.marks import change_reason, ownership, replace_reason
 from gpufarm.model.change import Change, differences
-from gpufarm.model.cloud import CloudAggregate
+from gpufarm.model.cloud import CloudAggregate, ComputeHost
 from gpufarm.model.errors import FarmError
 from gpufarm.model.farm import FARM_MARK, Farm
 
@@ -17,15 +19,24 @@ KIND: Final = "aggregate"
 
 
 def plan(
-    farm: Farm, aggregates: Sequence[CloudAggregate], *, prune: bool = False
+    farm: Farm,
+    aggregates: Sequence[CloudAggregate],
+    hosts: Iterable[ComputeHost] = (),
+    *,
+    prune: bool = False,
 ) -> Iterable[Change]:
     by_name = {aggregate.name: aggregate for aggregate in aggregates}
     gone = {change.name for change in unneeded(farm, aggregates)} if prune else set[str]()
+    stay = [each for each in aggregates if each.name not in gone]
+    held = _held(farm, aggregates, stay, hosts)
     for name in farm.aggregates:
-        change = _plan_one(farm, name, by_name.get(name))
+        current = by_name.get(name)
+        change = _plan_one(farm, name, current)
         if change:
-            _check_zones(farm, name, [each for each in aggregates if each.name not in gone])
-            yield change
+            _check_zones(farm, name, stay)
+            inside = wanted_aggregate(farm, name).hosts | (current.hosts if current else set())
+            servers = {host: held[host] for host in sorted(inside & held.keys())}
+            yield _refused(change, servers) if servers else change
 
 
 def _plan_one(farm: Farm, name: str, current: CloudAggregate | None) -> Change | None:
@@ -53,6 +64,37 @@ def _check_zones(farm: Farm, name: str, stay: Iterable[CloudAggregate]) -> None:
                 f"in the farm file, and cannot be in zone {wanted.zone} too: take it out there"
                 + (", or --prune" if other.properties.get(FARM_MARK) == farm.name else ""),
             )
+
+
+def _held(
+    farm: Farm,
+    aggregates: Iterable[CloudAggregate],
+    stay: Iterable[CloudAggregate],
+    hosts: Iterable[ComputeHost],
+) -> dict[str, int]:
+    """{host whose zone would be another: servers that it has, by its last report}.
+
+    Nova refuses that (nova/compute/api.py, is_safe_to_update_az and
+    ensure_no_instances_need_to_move_az_when_host_added).
+    """
+    wanted = [wanted_aggregate(farm, name) for name in farm.aggregates]
+    now = _zones(aggregates)
+    then = _zones([*wanted, *(each for each in stay if each.name not in farm.aggregates)])
+    return {
+        host.name: host.servers
+        for host in hosts
+        if host.servers and now.get(host.name) != then.get(host.name)
+    }
+
+
+def _refused(change: Change, servers: dict[str, int]) -> Change:
+    listed = ", ".join(f"{host} has {number}" for host, number in servers.items())
+    said = f"Nova changes the zone of no host with servers ({listed}): move them away first"
+    return msgspec.structs.replace(change, reason=f"{change.reason}; {said}")
+
+
+def _zones(aggregates: Iterable[CloudAggregate]) -> dict[str, str]:
+    return {host: each.zone for each in aggregates if each.zone for host in each.hosts}
 
 
 def unneeded(farm: Farm, aggregates: Iterable[CloudAggregate]) -> Iterable[Change]:
