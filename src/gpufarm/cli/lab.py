@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from gpufarm.cli import lab_cards
 from gpufarm.cli.base import Command, Lister, UsageError
 from gpufarm.lab import faults, state, status, up
 from gpufarm.lab.hardware import default, read
+from gpufarm.lab.real import hosts as real_hosts
 from gpufarm.model.errors import LabError
 
 COLUMNS = ("service", "host", "healthy", "address", "memory_mb", "age_seconds")
@@ -40,8 +42,9 @@ def state_folder(parsed: argparse.Namespace) -> Path:
 class Up(Lister):
     """Start the lab, or what of it does not run; with what it had, and the hosts named.
 
-    Without --hosts a new lab gets three hosts of two cards. Servers, flavors and claims of an
-    earlier start are there again.
+    Without hosts a new lab gets three of two cards. Servers, flavors and claims of an earlier start
+    are there again. Real hosts are virtual machines with Linux and Nova's own libvirt driver, made
+    ready as `gpufarm host apply` does it; the first one is built, which takes minutes.
     """
 
     examples = """
@@ -49,6 +52,8 @@ class Up(Lister):
     gpufarm lab up --hosts examples/k40c-mixed/hosts --hosts examples/hgx-h100/hosts
     # one process a service, over RabbitMQ, in a folder of its own
     gpufarm lab up --mode split --state /tmp/lab
+    # a host with real libvirt, a GTX 1080 and an H100
+    gpufarm lab up --real-hosts 1 --card gtx1080 --card h100
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -66,15 +71,34 @@ class Up(Lister):
             help="single (default): all of Nova in one process; split: one process a service, "
             "over RabbitMQ",
         )
+        parser.add_argument(
+            "--real-hosts",
+            metavar="N",
+            type=int,
+            default=0,
+            help="have that many real hosts, real-1 to real-N, with --card each; split mode",
+        )
+        lab_cards.add(parser, f" (default: {real_hosts.DEFAULT_CARD})")
         add_state(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        from gpufarm.cli import lab_real
+
         hosts = read(parsed_args.hosts) if parsed_args.hosts else None
-        request = up.Request(state=state_folder(parsed_args), mode=parsed_args.mode, hosts=hosts)
+        real = lab_real.asked(parsed_args)
+        request = up.Request(
+            state=state_folder(parsed_args),
+            mode="split" if real else parsed_args.mode,
+            hosts=hosts,
+            real=real,
+            prepare=lab_real.prepare,
+        )
         with self.progress("starting the lab") as progress:
-            lab = up.up(request, default(), progress.advance)
-        return _table(status.status(lab, ask=False))
+            lab = up.up(request, () if real else default(), progress.advance)
+            if lab.real:
+                lab_real.register_guest(lab, progress.advance)
+        return _table((*status.status(lab, ask=False), *real_hosts.status(lab)))
 
 
 class Status(Lister):
@@ -94,7 +118,8 @@ class Status(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        rows = status.status(state.load(state_folder(parsed_args)))
+        lab = state.load(state_folder(parsed_args))
+        rows = (*status.status(lab), *real_hosts.status(lab))
         self.found = not all(row.healthy for row in rows)
         return _table(rows)
 

@@ -2,30 +2,16 @@
 
 import argparse
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from gpufarm.cli import lab_cards
 from gpufarm.cli.base import Command, Lister, ShowOne, UsageError
 from gpufarm.cli.columns import Lines
 from gpufarm.cli.lab import add_state, state_folder
-from gpufarm.lab.virthost import cards, commands, host, machine, models
+from gpufarm.lab.virthost import commands, host, machine
 from gpufarm.lab.virthost.host import HostStatus
-
-T = TypeVar("T")
-
-
-def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """`parse` for argparse, which shows the message of no other error than its own."""
-
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parsed
 
 
 def _name(text: str) -> str:
@@ -34,7 +20,9 @@ def _name(text: str) -> str:
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", type=_typed(_name), help="name of a virtual host")
+    parser.add_argument(
+        "name", metavar="NAME", type=lab_cards.typed(_name), help="name of a virtual host"
+    )
 
 
 def _row(status: HostStatus) -> tuple[Any, ...]:
@@ -63,16 +51,7 @@ class HostUp(ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_name(parser)
-        parser.add_argument(
-            "--card",
-            metavar="CARD",
-            action="append",
-            default=[],
-            type=_typed(cards.parse),
-            help=f"{', '.join(models.MODELS)}; or the ids VVVV:DDDD[/CLASS[/SUBSYSTEM[/BARS]]] of "
-            "its functions, joined by +; then, after commas: flr, noflr, group=shared, "
-            "address=BB:00, link=LANES, rev=XX; may be given several times",
-        )
+        lab_cards.add(parser)
         parser.add_argument("--iommu", choices=machine.IOMMUS, default="intel", help="its IOMMU")
         parser.add_argument(
             "--memory",

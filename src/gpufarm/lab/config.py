@@ -67,8 +67,8 @@ def configuration(
         "etc/nova/nova.conf": _nova(lab, secrets, paste["nova"]),
         **{f"etc/nova/{host}.conf": _compute(lab, host) for host in lab.hosts},
     }
-    texts = {name: render(_settings(sections)) for name, sections in parts.items()}
-    own = _settings(parts[PLACEMENT_FILE])
+    texts = {name: render(settings(sections)) for name, sections in parts.items()}
+    own = settings(parts[PLACEMENT_FILE])
     texts[PLACEMENT_FILE] = render(merge(own, placement))
     texts["clouds.yaml"] = clouds_yaml(lab, secrets)
     if lab.mode == "split":
@@ -107,7 +107,8 @@ def rabbitmq_conf(lab: Lab, secrets: Secrets) -> str:
     )
 
 
-def _settings(sections: Mapping[str, Section | Mapping[str, tuple[str, ...]]]) -> Settings:
+def settings(sections: Mapping[str, Section | Mapping[str, tuple[str, ...]]]) -> Settings:
+    """{section: {option: value or values}} as settings."""
     written: dict[str, Options] = {}
     for name, options in sections.items():
         written[name] = {
@@ -121,7 +122,8 @@ def _database(lab: Lab, name: str) -> Section:
     return {"connection": database_url(lab, name), "sqlite_synchronous": False}
 
 
-def _credentials(lab: Lab, secrets: Secrets, user: str) -> Section:
+def credentials(lab: Lab, secrets: Secrets, user: str) -> Section:
+    """The options with which a service speaks to the others as `user`."""
     return {
         "auth_type": "password",
         "auth_url": lab.url("keystone"),
@@ -136,7 +138,7 @@ def _credentials(lab: Lab, secrets: Secrets, user: str) -> Section:
 
 def _authtoken(lab: Lab, secrets: Secrets, user: str) -> Section:
     return {
-        **_credentials(lab, secrets, user),
+        **credentials(lab, secrets, user),
         "www_authenticate_uri": lab.url("keystone"),
         "service_token_roles": "service",
         "service_token_roles_required": True,
@@ -206,8 +208,8 @@ def _neutron(lab: Lab, secrets: Secrets, paste: Path) -> dict[str, Section]:
         },
         "oslo_concurrency": {"lock_path": str(lab.path("compute", "neutron", "lock"))},
         "database": _database(lab, "neutron"),
-        "nova": _credentials(lab, secrets, "nova"),
-        "placement": _credentials(lab, secrets, "placement"),
+        "nova": credentials(lab, secrets, "nova"),
+        "placement": credentials(lab, secrets, "placement"),
         "keystone_authtoken": _authtoken(lab, secrets, "neutron"),
         "ml2": {
             "type_drivers": "local,flat,vlan",
@@ -233,13 +235,13 @@ def _nova(lab: Lab, secrets: Secrets, paste: Path) -> dict[str, Section]:
         "database": _database(lab, NOVA_CELL_DATABASE),
         "oslo_concurrency": {"lock_path": str(lab.path("compute", CONTROLLER, "lock"))},
         "keystone_authtoken": _authtoken(lab, secrets, "nova"),
-        "placement": _credentials(lab, secrets, "placement"),
+        "placement": credentials(lab, secrets, "placement"),
         "service_user": {
-            **_credentials(lab, secrets, "nova"),
+            **credentials(lab, secrets, "nova"),
             "send_service_user_token": True,
         },
-        "neutron": _credentials(lab, secrets, "neutron"),
-        "glance": _credentials(lab, secrets, "glance"),
+        "neutron": credentials(lab, secrets, "neutron"),
+        "glance": credentials(lab, secrets, "glance"),
         "conductor": {"workers": 1},
         "scheduler": {
             "workers": 1,

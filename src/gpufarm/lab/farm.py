@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpufarm.lab import config, farm_settings, services, state, up
+from gpufarm.lab.real import hosts as real_hosts
 from gpufarm.lab.state import CLOUD, Lab
 from gpufarm.model import settings
 from gpufarm.model.errors import LabNotRunning
@@ -28,13 +29,13 @@ def find(auth_url: str, folders: tuple[Path, ...] = ()) -> Lab | None:
 
 
 def hardware(lab: Lab) -> tuple[HostFile, ...]:
-    """What the lab's simulated hosts have."""
-    return tuple(lab.host(name) for name in lab.hosts)
+    """What the lab's hosts have."""
+    return (*(lab.host(name) for name in lab.hosts), *real_hosts.hardware(lab))
 
 
 def settings_now(lab: Lab) -> dict[str, str]:
     """{role: text of its file, with which its services run}; roles as `farm_settings.path` says."""
-    return farm_settings.now(lab)
+    return farm_settings.now(lab) | real_hosts.farm_files(lab)
 
 
 def scheduler_settings(lab: Lab) -> Settings:
@@ -48,13 +49,15 @@ def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) 
     with up.locked(lab.state):
         if state.supervisor(lab.state) is None:
             raise LabNotRunning(str(lab.state))
-        changed = farm_settings.put(lab, wanted)
+        real = {role: text for role, text in wanted.items() if real_hosts.has_role(lab, role)}
+        changed = farm_settings.put(lab, {role: wanted[role] for role in wanted if role not in real})
         names = tuple(
             process.name for process in services.processes(lab) if _reads(process, changed)
         )
         if names:
             note(f"starting anew with the settings: {', '.join(names)}")
             up.reload(lab, names, note)
+        real_hosts.put_farm_files(lab, real, note)
 
 
 def _reads(process: services.Process, roles: tuple[str, ...]) -> bool:

@@ -28,12 +28,16 @@ T = TypeVar("T")
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab as it was last started. `ports` by service; `hosts` are names."""
+    """A lab as it was last started. `ports` by service.
+
+    `hosts` are the names of its simulated hosts, `real` those of its virtual hosts with Nova.
+    """
 
     state: Path
     mode: Mode
     ports: dict[str, int]
     hosts: tuple[str, ...]
+    real: tuple[str, ...] = ()
 
     def url(self, service: str) -> str:
         """The address of an API of this lab."""
@@ -122,7 +126,7 @@ def _damaged(path: Path, problem: str | None) -> LabError:
 
 def save(lab: Lab) -> None:
     # Without the folder, which may be moved.
-    data = {"mode": lab.mode, "ports": lab.ports, "hosts": lab.hosts}
+    data = {"mode": lab.mode, "ports": lab.ports, "hosts": lab.hosts, "real": lab.real}
     text = msgspec.json.format(msgspec.json.encode(data), indent=1)
     files.write(lab.path("lab.json"), text, files.SECRET)
 

@@ -118,7 +118,7 @@ def _own_nova_api(connection: sqlite3.Connection, lab: Lab, secrets: Secrets) ->
     connection.executemany(
         "INSERT OR IGNORE INTO host_mappings (created_at, cell_id, host) "
         "SELECT ?, id, ? FROM cell_mappings WHERE name = 'cell1'",
-        [(now, host) for host in lab.hosts],
+        [(now, host) for host in (*lab.hosts, *lab.real)],
     )
 
 

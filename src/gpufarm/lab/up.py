@@ -17,6 +17,8 @@ import msgspec
 from gpufarm.lab import config, farm_settings, ports, services, state, supervisor, template
 from gpufarm.lab.environment import paste_files
 from gpufarm.lab.identity import compute_id
+from gpufarm.lab.real import hosts as real_hosts
+from gpufarm.lab.real.hosts import Prepare, Wanted
 from gpufarm.lab.state import APIS, BROKER_PORTS, Lab, Mode
 from gpufarm.lab.virthost import host as virthost
 from gpufarm.lab.virthost import store
@@ -77,11 +79,16 @@ Note = Callable[[str], None]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asks for; None keeps what the lab has."""
+    """What the user asks for; None keeps what the lab has.
+
+    `real` hosts are started beside those that the lab has, and made ready by `prepare`.
+    """
 
     state: Path
     mode: Mode | None = None
     hosts: tuple[HostFile, ...] | None = None
+    real: tuple[Wanted, ...] = ()
+    prepare: Prepare | None = None
 
 
 @contextlib.contextmanager
@@ -107,12 +114,15 @@ def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab
         hosts = _hosts(request, before, default_hosts)
         try:
             if before is not None and state.supervisor(folder):
-                return _resume(request, before, hosts, note)
-            return _start(request, before, hosts, note)
+                lab = _resume(request, before, hosts, note)
+            else:
+                lab = _start(request, before, hosts, note)
         except BaseException:
             if before is not None:
                 state.save(before)  # hosts with which it did not start are not kept
             raise
+        real_hosts.up(lab, real_hosts.wanted(lab, request.real), request.prepare, note)
+        return lab
 
 
 def _check_path(folder: Path) -> None:
@@ -145,6 +155,8 @@ def down(folder: Path) -> bool:
     if not is_lab(folder):
         return False
     with locked(folder):
+        if (folder / "lab.json").exists():
+            real_hosts.stop(state.load(folder))
         return _end(folder)
 
 
@@ -188,7 +200,17 @@ def _hosts(
             raise LabError(f"a host cannot be named {host.name}: files of the lab's services are")
     had = {name: before.host(name) for name in before.hosts} if before else {}
     asked = request.hosts or (() if before else default_hosts)
-    return tuple({**had, **{host.name: host for host in asked}}.values())
+    found = tuple({**had, **{host.name: host for host in asked}}.values())
+    both = sorted({host.name for host in found}.intersection(_real(request, before)))
+    if both:
+        raise LabError(f"{both[0]} cannot be a simulated host and a real one: rename it")
+    return found
+
+
+def _real(request: Request, before: Lab | None) -> tuple[str, ...]:
+    """The names of the real hosts that the lab is to have."""
+    had = before.real if before else ()
+    return tuple(dict.fromkeys((*had, *(each.name for each in request.real))))
 
 
 def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note) -> Lab:
@@ -202,7 +224,9 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
     changed |= {
         host.name for host in hosts if host.name in lab.hosts and lab.host(host.name) != host
     }
-    lab = msgspec.structs.replace(lab, hosts=tuple(host.name for host in hosts))
+    real = _real(request, lab)
+    changed |= {name for name in real if name not in lab.real}
+    lab = msgspec.structs.replace(lab, hosts=tuple(host.name for host in hosts), real=real)
     _prepare(lab, hosts)
     generations = dict(state.wanted(lab.state).generations)
     for process in services.processes(lab):
@@ -218,6 +242,8 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
 def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], note: Note) -> Lab:
     folder = request.state
     mode = request.mode or (before.mode if before else "single")
+    if mode == "single" and _real(request, before):
+        raise LabError("real hosts need the lab in mode split: over RabbitMQ they find its Nova")
     had_ports = before.ports if before else {}
     paste = paste_files(mode)
     for name in FOLDERS:
@@ -231,7 +257,13 @@ def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], no
         numbers = {name: ports.number(listening) for name, listening in sockets.items()}
         if mode == "split":
             numbers |= {name: ports.free(name, had_ports) for name in BROKER_PORTS}
-        lab = Lab(state=folder, mode=mode, ports=numbers, hosts=tuple(host.name for host in hosts))
+        lab = Lab(
+            state=folder,
+            mode=mode,
+            ports=numbers,
+            hosts=tuple(host.name for host in hosts),
+            real=_real(request, before),
+        )
         go = supervisor.launch(folder, sockets)
     try:
         _prepare(lab, hosts, paste)

@@ -58,6 +58,16 @@ def end(found: Iterable[ProcessId], patience: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def wait(found: Iterable[ProcessId], seconds: float) -> bool:
+    """Whether all of them end by themselves within that time."""
+    deadline = time.monotonic() + seconds
+    left = list(found)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = [process for process in left if alive(process)]
+    return not left
+
+
 def descendants(process: ProcessId) -> list[ProcessId]:
     """Children, their children and so on, of a process that may be gone already."""
     if not alive(process):

@@ -16,6 +16,7 @@ WITH_CALLER = ("setpriv", "--pdeathsig", "KILL", "--")
 
 PACKAGES = {
     "apt-get": "apt",
+    "busybox": "busybox-static",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "setpriv": "util-linux",
@@ -36,6 +37,12 @@ def need(*names: str) -> None:
             f"virtual hosts need {', '.join(missing)}, which this machine does not have: "
             f"`sudo apt-get install {packages}`"
         )
+
+
+def path(name: str) -> str:
+    """Where that program of this machine is; LabIncomplete where it is not."""
+    need(name)
+    return shutil.which(name, path=SYSTEM_PATH) or name
 
 
 def as_root(command: Sequence[str]) -> tuple[str, ...]:

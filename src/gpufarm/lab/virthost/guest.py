@@ -5,6 +5,7 @@ image, and pinned: a connection to anything else is refused.
 """
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -58,13 +59,20 @@ class Guest(msgspec.Struct, frozen=True):
         """What the script prints; VirtualHostFailed where its status is not 0."""
         return self.output(self.run(text, limit))
 
+    def read(self, path: str) -> bytes:
+        """All of a file there; VirtualHostFailed where it cannot be read."""
+        return self._well(self.run(f"cat {shlex.quote(path)}")).stdout
+
     def output(self, done: Done) -> str:
         """What it printed; VirtualHostFailed where its status is not 0."""
+        return self._well(done).stdout.decode(errors="replace")
+
+    def _well(self, done: Done) -> Done:
         if done.status:
             lines = commands.last_lines(done.stderr or done.stdout)
             problem = f"a command ended with status {done.status}"
             raise VirtualHostFailed(self.name, problem, str(self.config.parent), lines)
-        return done.stdout.decode(errors="replace")
+        return done
 
 
 def public_key(state: Path) -> str:

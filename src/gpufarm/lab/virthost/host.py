@@ -19,11 +19,12 @@ from gpufarm.lab.virthost.guest import Guest
 from gpufarm.lab.virthost.image import Image
 from gpufarm.lab.virthost.machine import Iommu, Machine
 from gpufarm.lab.virthost.store import Host
-from gpufarm.model.errors import LabBusy, LabError, NoVirtualHost
+from gpufarm.model.errors import LabBusy, LabError, NoVirtualHost, ProgramError
 from gpufarm.system import files, processes
 
 BOOT_LIMIT = 600.0
 RESUME_LIMIT = 180.0
+POWEROFF_LIMIT = 60.0
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +51,35 @@ def up(state: Path, wanted: Machine, note: Note) -> Guest:
         where = store.folder(state, wanted.name)
         if store.running(where):
             return _same(state, wanted, note)
-        _remove(where)
-        where.mkdir(mode=PRIVATE)
         return _start(state, wanted, found_image, note)
+
+
+def keep(state: Path, wanted: Machine, found: Image, note: Note) -> Guest:
+    """The same for a host that outlives its `stop`: it boots from the disk that it had then.
+
+    A new one begins as `found` is.
+    """
+    machine.check(wanted)
+    with _locked(state, wanted.name):
+        where = store.folder(state, wanted.name)
+        if store.running(where):
+            return _same(state, wanted, note)
+        if wanted.name not in store.names(state):
+            return _start(state, wanted, found, note)
+        _refuse_other_hardware(state, wanted)
+        return _start(state, wanted, found, note, fresh=False)
+
+
+def stop(state: Path, name: str) -> None:
+    """Power that host off, and keep its disk for `keep`."""
+    where = store.folder(state, name)
+    with _locked(state, name):
+        found = store.running(where)
+        if found:
+            with contextlib.suppress(ProgramError, NoVirtualHost):
+                reach(state, name).run("systemctl poweroff", POWEROFF_LIMIT, shared=False)
+                processes.wait([found.qemu], POWEROFF_LIMIT)
+        running.end(where)
 
 
 def down(state: Path, name: str) -> None:
@@ -78,6 +105,11 @@ def reach(state: Path, name: str) -> Guest:
     if host.port is None or not store.running(store.folder(state, name)):
         raise NoVirtualHost(name, tuple(store.names(state)))
     return Guest(name, store.hosts_folder(state) / guest.CONFIG)
+
+
+def check(state: Path, name: str) -> None:
+    """VirtualHostFailed, with its last words, where that host has ended."""
+    running.check(store.folder(state, name), name)
 
 
 def reboot(state: Path, name: str) -> None:
@@ -113,26 +145,36 @@ def status_of(state: Path, name: str) -> HostStatus:
 
 
 def _same(state: Path, wanted: Machine, note: Note) -> Guest:
-    had = store.load(state, wanted.name).machine
-    if had != wanted:
-        raise LabError(
-            f"virtual host {wanted.name} runs with other hardware: `gpufarm lab host down "
-            f"{wanted.name}` first"
-        )
+    _refuse_other_hardware(state, wanted)
     note(f"{wanted.name} runs already")
     return reach(state, wanted.name)
 
 
-def _start(state: Path, wanted: Machine, found: Image, note: Note) -> Guest:
+def _refuse_other_hardware(state: Path, wanted: Machine) -> None:
+    """What it reaches, and what lies on further disks, may be another than at its last start."""
+    had = store.load(state, wanted.name).machine
+    if msgspec.structs.replace(had, reaches=wanted.reaches, disks=wanted.disks) != wanted:
+        raise LabError(
+            f"virtual host {wanted.name} has other hardware: `gpufarm lab host down "
+            f"{wanted.name}` first"
+        )
+
+
+def _start(state: Path, wanted: Machine, found: Image, note: Note, *, fresh: bool = True) -> Guest:
+    """Resume it or boot it as `found` is; one that is not `fresh` boots from its own disk."""
     where = store.folder(state, wanted.name)
-    warm = image.resumes(wanted)
+    warm = fresh and image.resumes(wanted, found.machine)
     began = time.monotonic()
     note(f"{wanted.name}: " + ("resuming" if warm else "booting through GRUB (about 25 s)"))
     opener = guest.public_key(state)
-    guest.pin(where, found.manifest.host_key)
-    disk = found.warm if warm else found.cold
-    saved = found.state if warm else None
-    with running.started(where, wanted, found.tree, disk=disk, key=opener, state=saved) as started:
+    disk, saved = (found.warm, found.state) if warm else (found.cold, None)
+    if fresh:
+        _remove(where)
+        where.mkdir(mode=PRIVATE)
+        guest.pin(where, found.manifest.host_key)
+    with running.started(
+        where, wanted, found.tree, disk=disk if fresh else None, key=opener, state=saved
+    ) as started:
         if warm:
             running.resume(started)
         host = Host(machine=wanted, created=time.time(), port=running.forward(started), warm=warm)

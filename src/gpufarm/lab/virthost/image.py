@@ -38,7 +38,7 @@ NEEDED_MB = 4096
 PACKAGES_LIMIT = 1800.0
 DISK_LIMIT = 600.0
 BOOT_LIMIT = 600.0
-GRUB_LIMIT = 600.0
+STAGE_LIMIT = 900.0
 POWEROFF_LIMIT = 180.0
 
 MACHINE = Machine(name=rootfs.PLACEHOLDER_NAME)
@@ -73,11 +73,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image, with the QEMU that its state was saved by."""
+    """An image, with the QEMU that its state was saved by, and the machine that was saved."""
 
     folder: Path
     tree: Tree
     manifest: Manifest
+    machine: Machine = MACHINE
 
     @property
     def cold(self) -> Disk:
@@ -94,12 +95,11 @@ class Image(msgspec.Struct, frozen=True):
         return self.folder / running.STATE_FILE
 
 
-def resumes(machine: Machine) -> bool:
-    """Whether such a host can go on from the saved state, instead of booting."""
+def resumes(machine: Machine, saved: Machine = MACHINE) -> bool:
+    """Whether such a host can go on from the state of `saved`, instead of booting."""
     addressed = any(card.address for card in machine.cards)
-    return (
-        not addressed and msgspec.structs.replace(machine, name=MACHINE.name, cards=()) == MACHINE
-    )
+    bare = msgspec.structs.replace(machine, name=saved.name, cards=(), reaches=())
+    return not addressed and bare == saved
 
 
 def get(note: Note) -> Image:
@@ -150,7 +150,8 @@ def _make(found: Tree, note: Note) -> Image:
             host_key = _install(building)
         with building.stage("making the disk", 5):
             _make_disk(building)
-        _boot(building, found, host_key)
+        grub = Stage("installing GRUB", 10, PREPARE)
+        boot_and_save(building, Plan(found, MACHINE, Disk(RAW, "raw"), host_key, (grub,)))
         manifest = Manifest(
             host_key=host_key,
             qemu=found.version,
@@ -211,19 +212,44 @@ def _versions(text: str) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in text.splitlines())
 
 
-def _boot(building: Building, found: Tree, host_key: str) -> None:
-    """The first boot: GRUB is installed, the state is saved, the host is powered off."""
+class Stage(msgspec.Struct, frozen=True):
+    """A script that is run on a host before its state is saved; `seconds` on two idle cores."""
+
+    name: str
+    seconds: int
+    script: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What boots from which disk, and what is done there; `fetched` are files kept: {name: path}.
+
+    `disk` is named from the folder of the building.
+    """
+
+    tree: Tree
+    machine: Machine
+    disk: Disk
+    host_key: str
+    stages: tuple[Stage, ...]
+    fetched: dict[str, str] = {}
+
+
+def boot_and_save(building: Building, plan: Plan) -> None:
+    """Boot the machine, run the stages on it, save its state, and power it off."""
     where = building.folder
     private = where / guest.KEY
     guest.make_key(private)
-    guest.pin(where, host_key)
-    disk, opener = Disk(RAW, "raw"), guest.public_half(private)
-    with running.started(where, MACHINE, found, disk=disk, key=opener) as host:
+    guest.pin(where, plan.host_key)
+    opener = guest.public_half(private)
+    with running.started(where, plan.machine, plan.tree, disk=plan.disk, key=opener) as host:
         try:
             with building.stage("first boot", 25):
                 reached = _reach(host, private)
-            with building.stage("installing GRUB", 10):
-                reached.ask(PREPARE, GRUB_LIMIT)
+            for each in plan.stages:
+                with building.stage(each.name, each.seconds):
+                    reached.ask(each.script, STAGE_LIMIT)
+            for name, path in plan.fetched.items():
+                files.write(building.path(name), reached.read(path))
             with building.stage("saving the state", 10):
                 reached.ask(SETTLE, BOOT_LIMIT)
                 running.save(host)

@@ -37,8 +37,18 @@ NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 """A host name of one label; it is also a folder, a QEMU name and an alias of SSH."""
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """A service of this machine that a host may use: its port as the host sees it, and here."""
+
+    port: int
+    here: int
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """`disks` are images that the host sees as further, read-only disks."""
+    """`disks` are images that the host sees as further, read-only disks.
+
+    Beyond `reaches` the host reaches nothing.
+    """
 
     name: str
     cards: tuple[Card, ...] = ()
@@ -46,6 +56,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int = MEMORY_MB
     cpus: int = CPUS
     disks: tuple[Path, ...] = ()
+    reaches: tuple[Reach, ...] = ()
 
 
 class Plugged(msgspec.Struct, frozen=True):

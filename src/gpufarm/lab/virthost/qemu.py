@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpufarm.lab.ports import LOOPBACK
 from gpufarm.lab.virthost.machine import (
     OWN_PORTS,
     SHARED_PORTS,
     Machine,
     Plugged,
+    Reach,
     addressed_buses,
     disk_address,
     plugged,
@@ -26,6 +28,11 @@ KEY_ITEM = "opt/org.gpufarm/ssh-key"
 GUEST_ADDRESS = "10.0.2.15"
 SSH_PORT = 22
 NETWORK = "n0"
+
+SERVICES_ADDRESS = "10.0.2.100"
+"""Where a host finds the services of this machine that it may use."""
+RELAY = "busybox"
+"""In the host's folder: it takes each connection to such a service on to 127.0.0.1."""
 
 WINDOW_32, WINDOW_64 = "32M", "32G"
 """What a root port keeps free for a card that is plugged in later; SeaBIOS keeps 2 MB otherwise."""
@@ -100,7 +107,7 @@ def _board(machine: Machine) -> tuple[str, ...]:
 
     The VGA makes no card the boot VGA. `vmgenid` tells a resumed kernel to reseed its randomness.
     """
-    network = f"user,id={NETWORK},restrict=on"
+    network = ",".join((f"user,id={NETWORK},restrict=on", *map(_forward, machine.reaches)))
     disks = (
         word
         for number, path in enumerate(machine.disks)
@@ -115,6 +122,11 @@ def _board(machine: Machine) -> tuple[str, ...]:
         *("-fw_cfg", f"name={KEY_ITEM},file={KEY}"),
         *disks,
     )
+
+
+def _forward(reach: Reach) -> str:
+    target = f"tcp:{SERVICES_ADDRESS}:{reach.port}"
+    return f"guestfwd={target}-cmd:./{RELAY} nc {LOOPBACK} {reach.here}"
 
 
 def _disk(name: str, slot: int, path: str, form: str, more: str = "") -> tuple[str, ...]:

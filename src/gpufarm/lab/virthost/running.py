@@ -69,18 +69,26 @@ def check(where: Path, name: str, launched: "subprocess.Popen[str] | None" = Non
 
 @contextlib.contextmanager
 def started(
-    where: Path, machine: Machine, tree: Tree, *, disk: Disk, key: str, state: Path | None = None
+    where: Path,
+    machine: Machine,
+    tree: Tree,
+    *,
+    disk: Disk | None,
+    key: str,
+    state: Path | None = None,
 ) -> Iterator[Started]:
     """QEMU with that machine in the folder `where`; ended with the block unless it was let go.
 
-    With `state`, a saved state, it does not run yet and has no cards: see `resume`.
+    Without `disk` it goes on with the one that is there. With `state`, a saved state, it does not
+    run yet and has no cards: see `resume`.
     """
-    overlay = ("create", "-q", "-f", "qcow2", "-F", disk.form, "-b", str(disk.path))
-    image = str(where / qemu.DISK)
     environment = tree.environment
-    commands.run(
-        [*tree.command("qemu-img"), *overlay, image], limit=IMAGE_LIMIT, environment=environment
-    )
+    if disk:
+        overlay = ("create", "-q", "-f", "qcow2", "-F", disk.form, "-b", str(disk.path))
+        words = (*tree.command("qemu-img"), *overlay, str(where / qemu.DISK))
+        commands.run(words, limit=IMAGE_LIMIT, environment=environment)
+    if machine.reaches:
+        _put_relay(where / qemu.RELAY)
     files.write(where / qemu.KEY, key)
     command = (*tree.command(), *qemu.arguments(machine, incoming=state))
     functions = {each.socket: each.function for each in plugged(machine)}
@@ -96,6 +104,12 @@ def started(
                 launched.stdin.close()
         # It lives on when this command ends: it is no child to wait for.
         launched.returncode = launched.poll() or 0
+
+
+def _put_relay(path: Path) -> None:
+    """A name in the host's folder: QEMU takes the command apart as a shell would."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(commands.path("busybox"))
 
 
 def resume(host: Started) -> None:

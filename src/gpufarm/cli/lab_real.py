@@ -1,0 +1,65 @@
+"""What `gpufarm lab up --real-hosts` takes from elsewhere: hosts are prepared as any host is."""
+
+import argparse
+from collections.abc import Callable
+
+from gpufarm.cli.base import UsageError
+from gpufarm.host import apply, names
+from gpufarm.host.target import There
+from gpufarm.lab.real import hosts, saved
+from gpufarm.lab.real.hosts import Wanted
+from gpufarm.lab.state import CLOUD, Lab
+from gpufarm.lab.virthost import cards
+from gpufarm.lab.virthost.guest import Guest
+from gpufarm.lab.virthost.machine import Machine
+from gpufarm.model.host_spec import CardChoice, HostSpec
+from gpufarm.system.machine import Machine as Here
+
+
+def asked(parsed: argparse.Namespace) -> tuple[Wanted, ...]:
+    """The real hosts that the options name. Raises UsageError."""
+    if not parsed.real_hosts:
+        if parsed.card:
+            raise UsageError("--card goes with --real-hosts")
+        return ()
+    if parsed.real_hosts < 0:
+        raise UsageError("--real-hosts: a number of hosts")
+    if parsed.mode == "single":
+        raise UsageError("--real-hosts needs the lab in split mode")
+    try:
+        return hosts.named(
+            parsed.real_hosts, tuple(parsed.card) or (cards.parse(hosts.DEFAULT_CARD),)
+        )
+    except ValueError as error:
+        raise UsageError(f"--real-hosts: {error}") from error
+
+
+def spec(machine: Machine) -> HostSpec:
+    """Every card of that host leaves it."""
+    ids = dict.fromkeys(
+        (each.functions[0].vendor_id, each.functions[0].product_id) for each in machine.cards
+    )
+    return HostSpec(
+        version=1,
+        cards=tuple(CardChoice(vendor_id=vendor, product_id=product) for vendor, product in ids),
+    )
+
+
+def prepare(reached: Guest, machine: Machine) -> None:
+    """What `gpufarm host apply` does with that spec. Raises HostError."""
+    target = There(reached.name, reached.config)
+    applied = apply.prepare(target, spec(machine), names.load(Here()))
+    if applied.needs_reboot:
+        apply.reboot(target)
+
+
+def register_guest(lab: Lab, note: Callable[[str], None]) -> None:
+    """Have the lab's Glance offer the tiny guest that lists its PCI functions."""
+    from gpufarm.cloud import guest_image
+    from gpufarm.cloud.connect import connect
+
+    found = saved.get(note)
+    connection = connect(CLOUD, lab.path("clouds.yaml"))
+    kernel, initrd = (found.folder / name for name in (saved.KERNEL, saved.INITRD))
+    if guest_image.ensure(connection, kernel, initrd):
+        note(f"image {guest_image.NAME} is in Glance")

@@ -1,0 +1,249 @@
+"""Real hosts of a lab: started, told of its services, stopped; and what Nova says of them.
+
+A real host outlives `lab down` with its disk and its servers, as a simulated one does; it boots
+then. What it runs with of a farm lies on the host only: a drop-in that it reads beside nova.conf.
+"""
+
+import datetime as dt
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import msgspec
+
+from gpufarm.lab import config, services, state
+from gpufarm.lab.identity import compute_id
+from gpufarm.lab.real import launcher, nova_disk, saved, settings
+from gpufarm.lab.services import Service
+from gpufarm.lab.state import Lab
+from gpufarm.lab.status import ServiceStatus
+from gpufarm.lab.virthost import host as virthost
+from gpufarm.lab.virthost import machine as machines
+from gpufarm.lab.virthost import store
+from gpufarm.lab.virthost.building import Note
+from gpufarm.lab.virthost.cards import Card
+from gpufarm.lab.virthost.guest import Guest
+from gpufarm.lab.virthost.machine import Machine
+from gpufarm.model.errors import LabError, VirtualHostFailed
+from gpufarm.model.host import HostFile, HostFunction
+
+NAME = "real"
+DEFAULT_CARD = "gtx1080"
+DROP_IN = "/etc/nova/nova.conf.d/50-gpufarm.conf"
+"""Where `gpufarm host apply --farm` puts a farm's settings too (nova/rollout.py)."""
+
+JOIN_LIMIT = 300.0
+UP_LIMIT = 300.0
+DOWN_SECONDS = 60
+"""Nova's own `service_down_time`: a service that has not reported for so long is down."""
+
+Prepare = Callable[[Guest, Machine], None]
+"""Makes a host ready to give its cards to servers."""
+
+PUT = """\
+set -e
+umask 077
+cat > {path}.new <<'END-OF-FILE'
+{text}END-OF-FILE
+cmp --quiet {path}.new {path} && {{ rm {path}.new; exit 0; }}
+mv {path}.new {path}
+echo changed
+"""
+IMPORTED = f"""\
+until [ -e {launcher.IMPORTED} ]; do
+    systemctl --quiet is-active {saved.UNIT} || exit 1
+    sleep 0.2
+done
+"""
+START = f"""\
+set -e
+{IMPORTED}
+systemctl reload-or-restart {saved.UNIT}
+"""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A real host as it was asked for."""
+
+    name: str
+    cards: tuple[Card, ...]
+
+
+def named(count: int, cards: tuple[Card, ...]) -> tuple[Wanted, ...]:
+    """The first `count` real hosts, each with those cards; ValueError for what no host can have."""
+    found = tuple(Wanted(f"{NAME}-{number}", cards) for number in range(1, count + 1))
+    for each in found:
+        machines.check(Machine(name=each.name, cards=cards))
+    return found
+
+
+def wanted(lab: Lab, asked: Iterable[Wanted]) -> tuple[Wanted, ...]:
+    """Those that the lab has, and those asked for."""
+    had = {
+        name: Wanted(name, store.load(lab.state, name).machine.cards)
+        for name in lab.real
+        if name in store.names(lab.state)
+    }
+    return tuple({**had, **{each.name: each for each in asked}}.values())
+
+
+def up(lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note) -> None:
+    """Start those hosts where they do not run, and return once Nova has all of them.
+
+    Raises LabError, and what `prepare` raises.
+    """
+    found = tuple(asked)
+    if not found:
+        return
+    image, disk = saved.get(note), nova_disk.get(note)
+    reaches = settings.reaches(lab)
+
+    def one(each: Wanted) -> None:
+        machine = saved.machine(each.name, each.cards, reaches, disk)
+        running = store.running(store.folder(lab.state, each.name)) is not None
+        reached = virthost.keep(lab.state, machine, image, note)
+        if prepare and not running:
+            began = time.monotonic()
+            prepare(reached, machine)
+            note(f"{each.name} is prepared: {time.monotonic() - began:.1f} s")
+        _join(lab, reached)
+
+    began = time.time()
+    with ThreadPoolExecutor(len(found)) as pool:
+        for done in [pool.submit(one, each) for each in found]:
+            done.result()
+    _wait(lab, [each.name for each in found], began, note)
+
+
+def stop(lab: Lab) -> None:
+    """Power all of them off; they keep their disks."""
+    if lab.real:
+        with ThreadPoolExecutor(len(lab.real)) as pool:
+            list(pool.map(lambda name: virthost.stop(lab.state, name), lab.real))
+
+
+def drop_ins(lab: Lab) -> dict[str, str]:
+    """{host: what a farm has set there}; NoVirtualHost for one that does not run."""
+    return {name: _drop_in(lab, name) for name in lab.real}
+
+
+def _drop_in(lab: Lab, name: str) -> str:
+    return virthost.reach(lab.state, name).ask(f"cat {DROP_IN} 2>/dev/null || :")
+
+
+def put_drop_ins(lab: Lab, texts: Mapping[str, str], note: Note) -> None:
+    """Put a farm's settings on these hosts, start the nova-computes anew, and wait for them."""
+    began, changed = time.time(), []
+    for name, text in texts.items():
+        reached = virthost.reach(lab.state, name)
+        if reached.ask(PUT.format(path=DROP_IN, text=text)):
+            note(f"starting nova-compute on {name} anew")
+            reached.ask(START, JOIN_LIMIT)
+            changed.append(name)
+    _wait(lab, changed, began, note)
+
+
+def hardware(lab: Lab) -> tuple[HostFile, ...]:
+    """What they have, as the file of a simulated host would say it."""
+    found = [store.load(lab.state, name).machine for name in lab.real]
+    return tuple(_hardware(machine) for machine in found)
+
+
+def _hardware(machine: Machine) -> HostFile:
+    functions = sorted(machines.plugged(machine), key=lambda each: each.address)
+    return HostFile(
+        version=1,
+        name=machine.name,
+        vcpus=machine.cpus,
+        memory_mb=machine.memory_mb,
+        disk_gb=1,
+        pci_functions=tuple(
+            HostFunction(
+                address=each.address,
+                vendor_id=each.function.vendor_id,
+                product_id=each.function.product_id,
+                class_id=each.function.class_id,
+            )
+            for each in functions
+        ),
+    )
+
+
+def status(lab: Lab) -> tuple[ServiceStatus, ...]:
+    """A row for each: healthy is one that runs, and whose nova-compute reports to Nova."""
+    return tuple(_status(lab, name) for name in lab.real)
+
+
+def _status(lab: Lab, name: str) -> ServiceStatus:
+    known = name in store.names(lab.state)
+    found = virthost.status_of(lab.state, name) if known else None
+    runs = found is not None and found.pid is not None
+    return ServiceStatus(
+        service=services.COMPUTE,
+        host=name,
+        healthy=runs and _reports(lab, name, time.time() - DOWN_SECONDS),
+        address=f"ssh {name}" if runs else None,
+        memory_mb=found.memory_mb if found else 0.0,
+        age_seconds=found.age_seconds if found else None,
+    )
+
+
+def _join(lab: Lab, reached: Guest) -> None:
+    """Tell its Nova of the lab, and start it where it was told something else, or not at all."""
+    text = settings.nova_conf(lab, state.lab_secrets(lab.state), reached.name)
+    identity = f"{settings.STATE}/compute_id"
+    changed = reached.ask(
+        f"[ -e {identity} ] || echo {compute_id(reached.name)} > {identity}\n"
+        + PUT.format(path=settings.CONFIG, text=text)
+    )
+    if changed:
+        reached.ask(START, JOIN_LIMIT)
+    elif reached.run(f"systemctl --quiet is-active {saved.UNIT}").status:
+        reached.ask(f"systemctl restart {saved.UNIT}", JOIN_LIMIT)
+
+
+def _wait(lab: Lab, names: Iterable[str], since: float, note: Note) -> None:
+    """Return once each has reported since then, with its hardware."""
+    waiting, deadline = list(names), time.monotonic() + UP_LIMIT
+    while waiting:
+        for name in [each for each in waiting if _reports(lab, each, since)]:
+            waiting.remove(name)
+            note(f"{Service(services.COMPUTE, name).key} serves")
+        for name in waiting:
+            virthost.check(lab.state, name)
+        if waiting and time.monotonic() > deadline:
+            raise _not_up(lab, waiting[0])
+        time.sleep(0.2)
+
+
+def _not_up(lab: Lab, name: str) -> LabError:
+    reached = virthost.reach(lab.state, name)
+    lines = reached.ask(f"tail -n 12 {settings.LOG} 2>/dev/null || :").splitlines()
+    problem = f"its nova-compute did not report within {UP_LIMIT:.0f} s; the end of its log:"
+    shown = tuple(re.sub(r"[^\x20-\x7e]", "?", line) for line in lines)
+    return VirtualHostFailed(name, problem, str(store.folder(lab.state, name)), shown)
+
+
+def _reports(lab: Lab, name: str, since: float) -> bool:
+    """Whether its nova-compute has reported since then, and its node is known.
+
+    `last_seen_up` is written by the conductor, by this machine's clock (nova/db/main/api.py,
+    service_update).
+    """
+    path = lab.path("db", f"{config.NOVA_CELL_DATABASE}.sqlite")
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        row = connection.execute(
+            "SELECT services.last_seen_up FROM services JOIN compute_nodes "
+            "ON compute_nodes.host = services.host AND compute_nodes.deleted = 0 "
+            "WHERE services.deleted = 0 AND services.host = ? AND services.binary = ?",
+            (name, services.COMPUTE),
+        ).fetchone()
+    if row is None or row[0] is None:
+        return False
+    seen = dt.datetime.fromisoformat(row[0]).replace(tzinfo=dt.UTC)
+    return seen.timestamp() >= since
