@@ -14,7 +14,7 @@ from contextlib import closing
 
 import msgspec
 
-from gpufarm.lab import config, services, state
+from gpufarm.lab import config, farm_settings, services, state
 from gpufarm.lab.identity import compute_id
 from gpufarm.lab.real import launcher, nova_disk, saved, settings
 from gpufarm.lab.services import Service
@@ -32,8 +32,11 @@ from gpufarm.model.host import HostFile, HostFunction
 
 NAME = "real"
 DEFAULT_CARD = "gtx1080"
-DROP_IN = "/etc/nova/nova.conf.d/50-gpufarm.conf"
-"""Where `gpufarm host apply --farm` puts a farm's settings too (nova/rollout.py)."""
+FARM_FILES = {
+    farm_settings.COMPUTE_ROLE: "/etc/nova/nova.conf.d/50-gpufarm.conf",
+    farm_settings.PROVIDERS_ROLE: "/etc/nova/provider_config/50-gpufarm.yaml",
+}
+"""{kind of role: the file that `gpufarm host apply --farm` puts there too (nova/rollout.py)}"""
 
 JOIN_LIMIT = 300.0
 UP_LIMIT = 300.0
@@ -46,23 +49,31 @@ Prepare = Callable[[Guest, Machine], None]
 PUT = """\
 set -e
 umask 077
+mkdir -p "$(dirname {path})"
 cat > {path}.new <<'END-OF-FILE'
 {text}END-OF-FILE
 cmp --quiet {path}.new {path} && {{ rm {path}.new; exit 0; }}
 mv {path}.new {path}
 echo changed
 """
-IMPORTED = f"""\
-until [ -e {launcher.IMPORTED} ]; do
-    systemctl --quiet is-active {saved.UNIT} || exit 1
+REMOVE = """\
+[ ! -e {path} ] || {{ rm {path}; echo changed; }}
+"""
+WAIT = """\
+until [ -e {file} ]; do
+    systemctl --quiet is-active {unit} || exit 1
     sleep 0.2
 done
 """
 START = f"""\
 set -e
-{IMPORTED}
-systemctl reload-or-restart {saved.UNIT}
+systemctl --quiet is-active {saved.UNIT} || systemctl start {saved.UNIT}
+{WAIT.format(file=launcher.IMPORTED, unit=saved.UNIT)}
+rm -f {launcher.STARTED}
+systemctl reload {saved.UNIT}
+{WAIT.format(file=launcher.STARTED, unit=saved.UNIT)}
 """
+"""Ends once the nova-compute from before has ended: none of its reports comes any more."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -111,11 +122,11 @@ def up(lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note) -
             note(f"{each.name} is prepared: {time.monotonic() - began:.1f} s")
         _join(lab, reached)
 
-    began = time.time()
+    since = dict.fromkeys((each.name for each in found), time.time())
     with ThreadPoolExecutor(len(found)) as pool:
         for done in [pool.submit(one, each) for each in found]:
             done.result()
-    _wait(lab, [each.name for each in found], began, note)
+    _wait(lab, since, note)
 
 
 def stop(lab: Lab) -> None:
@@ -125,25 +136,40 @@ def stop(lab: Lab) -> None:
             list(pool.map(lambda name: virthost.stop(lab.state, name), lab.real))
 
 
-def drop_ins(lab: Lab) -> dict[str, str]:
-    """{host: what a farm has set there}; NoVirtualHost for one that does not run."""
-    return {name: _drop_in(lab, name) for name in lab.real}
+def has_role(lab: Lab, role: str) -> bool:
+    """Whether a file of a farm with that role is one of a real host."""
+    return role.partition("/")[2] in lab.real
 
 
-def _drop_in(lab: Lab, name: str) -> str:
-    return virthost.reach(lab.state, name).ask(f"cat {DROP_IN} 2>/dev/null || :")
+def farm_files(lab: Lab) -> dict[str, str]:
+    """{role: text} of the files that a farm has on these hosts; an empty text where it has none.
+
+    NoVirtualHost for a host that does not run.
+    """
+    return {
+        kind + name: virthost.reach(lab.state, name).ask(f"cat {path} 2>/dev/null || :")
+        for name in lab.real
+        for kind, path in FARM_FILES.items()
+    }
 
 
-def put_drop_ins(lab: Lab, texts: Mapping[str, str], note: Note) -> None:
-    """Put a farm's settings on these hosts, start the nova-computes anew, and wait for them."""
-    began, changed = time.time(), []
-    for name, text in texts.items():
+def put_farm_files(lab: Lab, texts: Mapping[str, str], note: Note) -> None:
+    """Put these files, by role, start the nova-computes anew that read one, and wait for them."""
+    since = {}
+    for name in dict.fromkeys(role.partition("/")[2] for role in texts):
         reached = virthost.reach(lab.state, name)
-        if reached.ask(PUT.format(path=DROP_IN, text=text)):
+        own = {kind: texts[kind + name] for kind in FARM_FILES if kind + name in texts}
+        changed = [reached.ask(_put(FARM_FILES[kind], text)) for kind, text in own.items()]
+        if any(changed):
             note(f"starting nova-compute on {name} anew")
             reached.ask(START, JOIN_LIMIT)
-            changed.append(name)
-    _wait(lab, changed, began, note)
+            since[name] = time.time()
+    _wait(lab, since, note)
+
+
+def _put(path: str, text: str) -> str:
+    """The script that makes the file so, and prints something where that changed it."""
+    return PUT.format(path=path, text=text) if text else REMOVE.format(path=path)
 
 
 def hardware(lab: Lab) -> tuple[HostFile, ...]:
@@ -197,19 +223,21 @@ def _join(lab: Lab, reached: Guest) -> None:
     identity = f"{settings.STATE}/compute_id"
     changed = reached.ask(
         f"[ -e {identity} ] || echo {compute_id(reached.name)} > {identity}\n"
-        + PUT.format(path=settings.CONFIG, text=text)
+        + _put(settings.CONFIG, text)
     )
-    if changed:
+    if changed or reached.run(f"systemctl --quiet is-active {saved.UNIT}").status:
         reached.ask(START, JOIN_LIMIT)
-    elif reached.run(f"systemctl --quiet is-active {saved.UNIT}").status:
-        reached.ask(f"systemctl restart {saved.UNIT}", JOIN_LIMIT)
 
 
-def _wait(lab: Lab, names: Iterable[str], since: float, note: Note) -> None:
-    """Return once each has reported since then, with its hardware."""
-    waiting, deadline = list(names), time.monotonic() + UP_LIMIT
+def _wait(lab: Lab, since: Mapping[str, float], note: Note) -> None:
+    """Return once each of these hosts has reported since that time, with its hardware.
+
+    A nova-compute reports only after it has told Nova and Placement of its devices
+    (nova/service.py: `pre_start_hook` comes before the service group is joined).
+    """
+    waiting, deadline = list(since), time.monotonic() + UP_LIMIT
     while waiting:
-        for name in [each for each in waiting if _reports(lab, each, since)]:
+        for name in [each for each in waiting if _reports(lab, each, since[each])]:
             waiting.remove(name)
             note(f"{Service(services.COMPUTE, name).key} serves")
         for name in waiting:

@@ -16,10 +16,16 @@ from pathlib import Path
 CONFIGURED = Path("/etc/nova/nova.conf")
 """Without it there is nothing to start yet."""
 IMPORTED = Path("/run/nova-compute.imported")
+STARTED = Path("/run/nova-compute.started")
+"""Written with each start, once the one before has ended."""
 
 PATIENCE = 5.0
 """Seconds for nova-compute to end by itself; it would wait a minute for what is under way."""
 PR_SET_PDEATHSIG = 1
+
+REPORT_SECONDS = 10
+"""Between two reports of what the host has; Nova reads it when its manager is imported, before any
+file (nova/compute/manager.py)."""
 
 MODULES = (
     "alembic",
@@ -54,7 +60,9 @@ def main() -> int:
     watched = {signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     from nova.cmd import compute
+    from nova.conf import CONF
 
+    CONF.set_default("update_resources_interval", REPORT_SECONDS)
     for name in MODULES:
         importlib.import_module(name)
     from nova import objects
@@ -78,6 +86,7 @@ def main() -> int:
 def _start(compute: object, watched: set[signal.Signals]) -> int:
     pid = os.fork()
     if pid:
+        STARTED.touch()
         return pid
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

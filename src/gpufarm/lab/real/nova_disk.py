@@ -14,7 +14,6 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from gpufarm.lab.real import launcher
 from gpufarm.lab.virthost import commands, store
 from gpufarm.lab.virthost.building import Building, Note, key_of, only_builder
 from gpufarm.model.errors import LabIncomplete
@@ -25,7 +24,6 @@ RECIPE = 1
 MOUNT = "/opt/nova"
 LABEL = "nova"
 SITE = f"{MOUNT}/site"
-LAUNCHER = f"{MOUNT}/launcher.py"
 DISK = "nova.ext4"
 
 PYTHON = (3, 11)
@@ -91,8 +89,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _folder() -> Path:
-    text = Path(launcher.__file__).read_text()
-    return store.cache() / f"nova-{key_of(RECIPE, pins(), PLATFORMS, UNNEEDED, text)}"
+    return store.cache() / f"nova-{key_of(RECIPE, pins(), PLATFORMS, UNNEEDED)}"
 
 
 def _make(note: Note) -> None:
@@ -109,7 +106,6 @@ def _make(note: Note) -> None:
         with building.stage("installing Nova", 40):
             commands.run(_pip(site), limit=PIP_LIMIT)
             _strip(site)
-            shutil.copyfile(launcher.__file__, tree / Path(LAUNCHER).name)
         with building.stage("compiling it", 25):
             _compile(tree)
         with building.stage("making its disk", 5):

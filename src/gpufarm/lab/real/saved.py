@@ -20,6 +20,7 @@ MEMORY_MB = 1536
 """Nova and libvirt take some 400 MB of it; the rest is for guests."""
 
 UNIT = "nova-compute"
+LAUNCHER = "/usr/local/lib/nova-compute.py"
 KERNEL, INITRD = "guest-kernel", "guest-initrd"
 FETCHED = {KERNEL: "/vmlinuz", INITRD: rootfs.GUEST_IMAGE}
 """What a guest of the host boots; the lab's Glance gets it from there."""
@@ -31,7 +32,7 @@ RequiresMountsFor={nova_disk.MOUNT}
 After=network.target libvirtd.socket
 
 [Service]
-ExecStart=/usr/bin/python3 {nova_disk.LAUNCHER}
+ExecStart=/usr/bin/python3 {LAUNCHER}
 ExecReload=/bin/kill -HUP $MAINPID
 Environment=PYTHONPATH={nova_disk.SITE} PYTHONWARNINGS=ignore
 KillMode=mixed
@@ -51,6 +52,8 @@ set -e
 mkdir -p {nova_disk.MOUNT} /etc/nova/nova.conf.d /var/lib/nova/instances /var/log/nova
 chmod 700 /etc/nova
 echo 'LABEL={nova_disk.LABEL} {nova_disk.MOUNT} ext4 ro 0 0' >> /etc/fstab
+cat > {LAUNCHER} <<'END'
+{Path(launcher.__file__).read_text()}END
 cat > /etc/systemd/system/{UNIT}.service <<'END'
 {SERVICE}END
 systemctl daemon-reload

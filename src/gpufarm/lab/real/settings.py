@@ -66,7 +66,6 @@ def _sections(lab: Lab, secrets: Secrets, host: str) -> dict[str, Section]:
             "vif_plugging_timeout": 0,
             "running_deleted_instance_action": "reap",
             "resume_guests_state_on_host_boot": True,
-            "update_resources_interval": 10,
             # The tiny guest does not listen to ACPI.
             "shutdown_timeout": 1,
         },

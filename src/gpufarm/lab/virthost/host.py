@@ -172,6 +172,8 @@ def _start(state: Path, wanted: Machine, found: Image, note: Note, *, fresh: boo
         _remove(where)
         where.mkdir(mode=PRIVATE)
         guest.pin(where, found.manifest.host_key)
+    else:
+        running.end(where)
     with running.started(
         where, wanted, found.tree, disk=disk if fresh else None, key=opener, state=saved
     ) as started:

@@ -156,3 +156,4 @@ def end(where: Path) -> None:
     if found:
         processes.end([found.keeper])
         processes.end([found.qemu], patience=0)
+        store.forget_run(where)

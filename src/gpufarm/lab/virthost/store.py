@@ -82,6 +82,10 @@ def save_run(where: Path, found: Run) -> None:
     files.write(where / "run.json", msgspec.json.encode(found))
 
 
+def forget_run(where: Path) -> None:
+    (where / "run.json").unlink(missing_ok=True)
+
+
 def run_of(where: Path) -> Run | None:
     """The processes of the host in that folder as they were started; None where none ever was."""
     try:

@@ -1,0 +1,147 @@
+"""Real hosts of a lab: what their Nova is told, what they reach, when they count as up."""
+
+import argparse
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpufarm.cli import lab_real
+from gpufarm.cli.base import UsageError
+from gpufarm.cli.shell import main
+from gpufarm.lab import config, state, up
+from gpufarm.lab.real import hosts, nova_disk, settings
+from gpufarm.lab.state import Lab, Secrets
+from gpufarm.lab.virthost import cards, image, machine, qemu
+from gpufarm.lab.virthost.machine import Machine, Reach
+from gpufarm.model.errors import LabError
+from gpufarm.model.settings import parse
+
+PORTS = {name: 40000 + i for i, name in enumerate((*state.APIS, *state.BROKER_PORTS))}
+SECRETS = Secrets("s3cret-admin", "s3cret-broker", dict.fromkeys(state.SERVICE_USERS, "s3cret"))
+GTX = cards.parse("gtx1080")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(state=tmp_path, mode="split", ports=PORTS, hosts=(), real=("real-1",))
+
+
+def test_its_nova_finds_every_service_where_qemu_leads_it(lab: Lab) -> None:
+    text = settings.nova_conf(lab, SECRETS, "real-1")
+    assert "127.0.0.1" not in text
+    found = parse(text).sections
+    reached = {str(reach.port) for reach in settings.reaches(lab)}
+    for section in ("placement", "glance", "neutron"):
+        for option in ("auth_url", "endpoint_override"):
+            (url,) = found[section][option]
+            address, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
+            assert address == qemu.SERVICES_ADDRESS
+            assert port in reached
+    assert found["DEFAULT"]["host"] == ("real-1",)
+
+
+def test_no_other_service_of_the_lab_is_reached(lab: Lab) -> None:
+    here = {reach.here for reach in settings.reaches(lab)}
+    names = {"keystone", "placement", "glance", "neutron", "rabbitmq"}
+    assert here == {PORTS[name] for name in names}
+
+
+@given(st.lists(st.tuples(st.integers(1, 65535), st.integers(1, 65535)), max_size=6))
+def test_a_host_reaches_what_it_was_given_and_nothing_else(pairs: list[tuple[int, int]]) -> None:
+    reaches = tuple(Reach(*pair) for pair in pairs)
+    words = qemu.arguments(Machine(name="a", reaches=reaches))
+    (network,) = (word for word in words if word.startswith("user,"))
+    _, _, restrict, *forwards = network.split(",")
+    assert restrict == "restrict=on"
+    assert forwards == [
+        f"guestfwd=tcp:10.0.2.100:{port}-cmd:./busybox nc 127.0.0.1 {here}" for port, here in pairs
+    ]
+
+
+def test_a_host_with_services_goes_on_from_a_state_saved_without() -> None:
+    wanted = Machine(name="a", cards=(GTX,), reaches=(Reach(5000, 1),))
+    assert image.resumes(wanted)
+    assert not image.resumes(wanted, Machine(name="b", memory_mb=2048))
+
+
+def test_nova_has_all_that_it_needs_but_what_is_left_out() -> None:
+    found = nova_disk.pins()
+    assert found["nova"].startswith("34.")
+    assert {"cotyledon", "os-vif", "oslo-messaging", "lxml"} <= found.keys()
+    assert not nova_disk.LEFT_OUT & found.keys()
+
+
+def report(lab: Lab, seen: str | None, *, node: bool = True) -> None:
+    """What the cell's database says of real-1."""
+    path = lab.path("db", f"{config.NOVA_CELL_DATABASE}.sqlite")
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE services (host, binary, deleted, last_seen_up)")
+        connection.execute("CREATE TABLE compute_nodes (host, deleted)")
+        row = ("real-1", "nova-compute", 0, seen)
+        connection.execute("INSERT INTO services VALUES (?, ?, ?, ?)", row)
+        if node:
+            connection.execute("INSERT INTO compute_nodes VALUES ('real-1', 0)")
+
+
+def at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S.000000", time.gmtime(seconds))
+
+
+def test_a_host_is_up_once_it_has_reported_with_its_hardware(lab: Lab) -> None:
+    now = time.time()
+    assert not hosts._reports(lab, "real-1", now)
+    for seen, node, since, up_now in (
+        (at(now), True, now - 5, True),
+        (at(now), False, now - 5, False),
+        (at(now - 10), True, now - 5, False),
+        (None, True, now - 5, False),
+    ):
+        report(lab, seen, node=node)
+        assert hosts._reports(lab, "real-1", since) is up_now
+
+
+def test_every_card_of_a_host_is_prepared_once() -> None:
+    found = lab_real.spec(Machine(name="a", cards=(GTX, GTX, cards.parse("h100"))))
+    assert [each.words for each in found.cards] == ["10de:1b80", "10de:2330"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--card", "gtx1080"),
+        ("--real-hosts", "-1"),
+        ("--real-hosts", "1", "--mode", "single"),
+        ("--real-hosts", "1", *("--card", "gtx1080") * 9),
+    ],
+)
+def test_what_contradicts_itself_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert main(["lab", "up", "--state", str(tmp_path / "lab"), *words]) == 64
+    assert not (tmp_path / "lab").exists()
+
+
+def test_without_options_there_are_no_real_hosts() -> None:
+    assert lab_real.asked(argparse.Namespace(real_hosts=0, card=[], mode=None)) == ()
+    with pytest.raises(UsageError):
+        lab_real.asked(argparse.Namespace(real_hosts=0, card=[GTX], mode=None))
+
+
+def test_names_are_those_of_hosts() -> None:
+    assert [each.name for each in hosts.named(2, (GTX,))] == ["real-1", "real-2"]
+    for each in hosts.named(2, (GTX,)):
+        machine.check_name(each.name)
+
+
+def test_a_simulated_host_with_a_real_one_s_name_is_refused(tmp_path: Path) -> None:
+    (simulated,) = (hosts._hardware(Machine(name="real-1", cards=(GTX,))),)
+    request = up.Request(
+        state=tmp_path / "lab", mode="split", hosts=(simulated,), real=hosts.named(1, (GTX,))
+    )
+    with pytest.raises(LabError, match="real-1 cannot be a simulated host and a real one"):
+        up.up(request, (), lambda _: None)
