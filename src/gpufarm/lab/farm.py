@@ -50,7 +50,9 @@ def put_settings(lab: Lab, wanted: dict[str, str], note: Callable[[str], None]) 
         if state.supervisor(lab.state) is None:
             raise LabNotRunning(str(lab.state))
         real = {role: text for role, text in wanted.items() if real_hosts.has_role(lab, role)}
-        changed = farm_settings.put(lab, {role: wanted[role] for role in wanted if role not in real})
+        changed = farm_settings.put(
+            lab, {role: wanted[role] for role in wanted if role not in real}
+        )
         names = tuple(
             process.name for process in services.processes(lab) if _reads(process, changed)
         )
