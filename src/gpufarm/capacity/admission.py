@@ -61,10 +61,11 @@ def refusal(
         return None
     over = quota.obstacles(snapshot.limits, wanted)
     of_request = no_zone(snapshot, zone) or "; ".join(messages.quota(each) for each in over)
-    return of_request or _of_hosts(snapshot, wanted)
+    return of_request or of_hosts(snapshot, wanted)
 
 
-def _of_hosts(snapshot: Snapshot, wanted: Need) -> str | None:
+def of_hosts(snapshot: Snapshot, wanted: Need) -> str | None:
+    """Why no host of the snapshot takes one more such server; None where one does."""
     aliases, found, by = known(snapshot), rooms(snapshot), rules(snapshot)
     fitting = [room for room in found if not obstacles(room, wanted, by)]
     if fitting:

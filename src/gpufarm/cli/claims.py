@@ -11,6 +11,7 @@ import msgspec
 from gpufarm.cli import claims_source
 from gpufarm.cli.base import Command, Lister, UsageError
 from gpufarm.cli.columns import Wrapped, for_reader
+from gpufarm.cli.state_folder import state_folder
 
 if TYPE_CHECKING:
     from gpufarm.claims.findings import Finding
@@ -134,7 +135,7 @@ class Repair(Lister):
             self.found = bool(planned)
             rows = [_outcome(parsed_args, each, why or each.repair) for each, why in planned]
             return _columns(parsed_args, "repair"), rows
-        ledger = Ledger(parsed_args.ledger or _ledger_folder(), "repair")
+        ledger = Ledger(parsed_args.ledger or state_folder("claims"), "repair")
         door = repairs.CloudDoor(connection, sources, patience)
         try:
             with self.progress("repairing", quick=True) as progress:
@@ -201,12 +202,6 @@ class Grants(Command):
         for database, right, tables in rights:
             for line in grants(parsed_args.user, database, right, tables):
                 self.app.stdout.write(f"{line}\n")
-
-
-def _ledger_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("gpufarm")) / "claims"
 
 
 def _columns(parsed_args: argparse.Namespace, last: str) -> tuple[str, ...]:

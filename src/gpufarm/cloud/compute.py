@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import call, get_each, pages
+from gpufarm.cloud.rest import call, get, get_each, pages
 from gpufarm.model.claims import Migration, ServerState
 from gpufarm.model.cloud import NodeShare
 
@@ -88,6 +88,22 @@ def migrations(connection: "Connection") -> tuple[Migration, ...]:
                 connection.compute, "/os-migrations", "migrations", [("status", status)], "uuid"
             )
         )
+
+
+def newest_migration(connection: "Connection", server_id: str) -> Migration | None:
+    """Of the server, whatever became of it. Raises CloudError."""
+    with faults("reading migrations"):
+        # Nova lists the newest first (api/openstack/compute/migrations.py).
+        query = f"/os-migrations?instance_uuid={server_id}&limit=1"
+        found = get(connection.compute, query)["migrations"]
+    return _migration(found[0]) if found else None
+
+
+def down(connection: "Connection") -> frozenset[str]:
+    """The nova-computes that do not report. Raises CloudError."""
+    with faults("reading compute services"):
+        found = get(connection.compute, "/os-services?binary=nova-compute")["services"]
+    return frozenset(each["host"] for each in found if each["state"] != "up")
 
 
 def server_states(connection: "Connection") -> tuple[ServerState, ...]:

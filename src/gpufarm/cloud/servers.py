@@ -9,6 +9,7 @@ from urllib.parse import quote
 from gpufarm.cloud import placement
 from gpufarm.cloud.connect import faults
 from gpufarm.cloud.rest import get, pages, raise_for
+from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.errors import CloudConflict, CloudRefused, NotInCloud, ServerFailed
 from gpufarm.model.server import Order, Server
 
@@ -51,6 +52,14 @@ def image_properties(connection: "Connection", name_or_id: str) -> dict[str, str
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
+def properties_of(connection: "Connection", image: str) -> dict[str, str]:
+    """Of the image of that id, as `image_properties`; nothing where it is gone."""
+    try:
+        return image_properties(connection, image)
+    except NotInCloud:
+        return {}
+
+
 def find(connection: "Connection", name_or_id: str) -> Server | None:
     """The server of that id, or the one of that name in any project; None where there is none.
 
@@ -70,6 +79,23 @@ def find(connection: "Connection", name_or_id: str) -> Server | None:
     if len(found) > 1:
         raise CloudConflict(f"{len(found)} servers are named {name_or_id}: use the id")
     return show(connection, found[0]["id"]) if found else None
+
+
+def flavor_of(connection: "Connection", server_id: str) -> CloudFlavor:
+    """The flavor as the server was made of it, which Nova keeps with it. Raises CloudError."""
+    with faults("reading a server"):
+        found = get(connection.compute, f"/servers/{server_id}")["server"]["flavor"]
+    return CloudFlavor(
+        id="",
+        name=found["original_name"],
+        vcpus=found["vcpus"],
+        memory_mb=found["ram"],
+        disk_gb=found["disk"],
+        public=False,
+        properties=found["extra_specs"],
+        ephemeral_gb=found["ephemeral"],
+        swap_mb=found["swap"],
+    )
 
 
 def image_name(connection: "Connection", server: Server) -> str | None:

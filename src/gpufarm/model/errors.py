@@ -18,6 +18,7 @@ GpufarmError
 │   └── RepairStopped     a repair met what it did not expect, and the rest was not begun
 ├── NotAdmitted           a server that cannot have its GPU now
 ├── ServerFailed          a server that Nova gave up on
+├── ServerNotMoved        a server that is not on another host
 ├── HostError             a machine could not be looked at
 │   ├── HostUnreachable   no answer over SSH, or not from a shell
 │   ├── CaptureInvalid    a file that is no capture, or not a whole one
@@ -187,6 +188,18 @@ class ServerFailed(GpufarmError):
         self.server = server
         self.problem = problem
         super().__init__(f"server {server}: {problem}")
+
+
+class ServerNotMoved(GpufarmError):
+    """`back`: it is where it was, and nothing is under way."""
+
+    code = "SERVER_NOT_MOVED"
+
+    def __init__(self, server: str, problem: str, *, back: bool = False) -> None:
+        self.server = server
+        self.problem = problem
+        self.back = back
+        super().__init__(f"server {server} was not moved: {problem}")
 
 
 class HostError(GpufarmError):

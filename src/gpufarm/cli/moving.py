@@ -1,0 +1,146 @@
+"""What the commands that move servers share: their options, and the door to the cloud.
+
+What is decided here: that claims are healed by what `gpufarm claims` finds and does, for the one
+server and the hosts between which it moved.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpufarm.claims import reading
+from gpufarm.claims import repair as repairs
+from gpufarm.claims.findings import Finding, findings
+from gpufarm.claims.reading import Sources
+from gpufarm.cli import claims_source, scheduler_source
+from gpufarm.cli.base import UsageError
+from gpufarm.cloud import compute, moves
+from gpufarm.model.moves import Move, Standing
+from gpufarm.system.ledger import Ledger
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+    from gpufarm.moves.apply import Limits
+
+TIMEOUT = 3600.0
+AT_ONCE = -86400.0
+"""Patience, in seconds: of a server that Nova has done with nothing is too young. Clocks differ."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"follow a server no longer than this (default: {TIMEOUT:g}); its move goes on",
+    )
+    parser.add_argument(
+        "--allow-database-write",
+        action="store_true",
+        help="end migrations that hang or failed in Nova's database, with the rights of `claims "
+        "grants --write`",
+    )
+    parser.add_argument(
+        "--ledger",
+        metavar="DIR",
+        type=Path,
+        help="where to write down what is healed (default: gpufarm/claims in the XDG state home)",
+    )
+    scheduler_source.add_options(parser)
+    claims_source.add(parser)
+
+
+def limits(parsed: argparse.Namespace) -> "Limits":
+    from gpufarm.moves.apply import Limits
+
+    if parsed.timeout <= 0:
+        raise UsageError("--timeout: more than 0 seconds are needed")
+    return Limits(timeout=parsed.timeout, patience=claims_source.patience(parsed))
+
+
+class CloudDoor:
+    """Nova, and the claims of the servers that it moves."""
+
+    def __init__(
+        self,
+        connection: "Connection",
+        sources: Sources,
+        ledger: Ledger,
+        told: Callable[[str], None],
+        *,
+        database_write: bool,
+    ) -> None:
+        self._connection = connection
+        self._sources = sources
+        self._ledger = ledger
+        self._told = told
+        self._database_write = database_write
+        self.unfinished = False
+        """Whether something could be repaired, and may not be."""
+
+    def look(self, server: str) -> Standing | None:
+        found = compute.states_of(self._connection, [server]).get(server)
+        if found is None:
+            return None
+        # After the server: Nova settles the migration first.
+        return Standing(
+            server=found,
+            migration=compute.newest_migration(self._connection, server),
+            down=compute.down(self._connection),
+            at=time.time(),
+        )
+
+    def migrate(self, server: str, target: str | None) -> None:
+        moves.migrate(self._connection, server, target)
+
+    def confirm(self, server: str) -> None:
+        moves.confirm(self._connection, server)
+
+    def restart(self, server: str) -> None:
+        moves.reboot_hard(self._connection, server)
+
+    def settle(self, server: str) -> None:
+        compute.set_state(self._connection, server, "active")
+
+    def why(self, server: str) -> str:
+        return moves.why(self._connection, server)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def heal(self, move: Move, host: str) -> tuple[str, ...]:
+        """What is left of the server's wrong claims, each with what to do."""
+        hosts = tuple(sorted({move.source, host, move.target or host}))
+        found = self._found(move, hosts)
+        if found:
+            time.sleep(reading.SECOND_LOOK_SECONDS)
+            again = self._found(move, hosts)
+            door = repairs.CloudDoor(self._connection, self._sources, AT_ONCE)
+            repairs.repair(
+                door,
+                tuple(each for each in again if each in found),
+                self._ledger,
+                self._told,
+                database_write=self._database_write,
+            )
+            found = self._found(move, hosts)
+        self.unfinished = self.unfinished or any(each.steps for each in found)
+        return tuple(self._said(each) for each in found)
+
+    def _found(self, move: Move, hosts: tuple[str, ...]) -> tuple[Finding, ...]:
+        last = compute.newest_migration(self._connection, move.server)
+        own = {move.server, last.uuid if last else move.server}
+        layers = reading.read(self._connection, self._sources, AT_ONCE, only=hosts)
+        return tuple(each for each in findings(layers, AT_ONCE) if each.holder in own)
+
+    def _said(self, found: Finding) -> str:
+        refused = repairs.left(found, database_write=self._database_write)
+        todo = (refused or "run this again") if found.steps else found.repair
+        return f"{found.code} {found.host} {found.address}: {found.why}: {todo}"

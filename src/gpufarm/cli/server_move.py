@@ -1,0 +1,140 @@
+"""`gpufarm server migrate`: a server with GPUs on another host."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cli import scheduler_source
+from gpufarm.cli.base import ShowOne
+from gpufarm.cli.state_folder import state_folder
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+    from gpufarm.model.moves import Move
+    from gpufarm.model.server import Server
+
+
+class Migrate(ShowOne):
+    """Move a server to another host: it is off meanwhile, and keeps its disk and addresses.
+
+    Where no other host has room and cards for it nothing is begun, the message says what is in the
+    way, and the exit status is 2. The move is confirmed, and what Nova leaves behind of it is put
+    right as by `gpufarm claims repair`. Where it fails the server runs again where it was, or the
+    message says what is needed. Interrupted, it is simply run again: it goes on.
+
+    Exit status 2 also where a claim is left that only a write to Nova's database puts right.
+    """
+
+    examples = """
+        # to a host that the scheduler chooses
+        gpufarm server migrate train-1
+
+        # to this host, or not at all
+        gpufarm server migrate train-1 --to hyper19
+
+        # with the right to end a migration that hangs
+        gpufarm server migrate train-1 --database nova.url --allow-database-write
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from gpufarm.cli import moving
+
+        parser = super().get_parser(prog_name)
+        parser.add_argument("server", metavar="SERVER", help="name or id")
+        parser.add_argument("--to", metavar="HOST", help="the compute host, as Nova names it")
+        moving.add_options(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        from gpufarm.cli import claims_source, moving
+        from gpufarm.cli.columns import Lines
+        from gpufarm.cloud import servers
+        from gpufarm.model.errors import ServerNotMoved
+        from gpufarm.moves import records
+        from gpufarm.moves.apply import carry_out
+        from gpufarm.system.ledger import Ledger
+
+        limits = moving.limits(parsed_args)
+        connection = self.connection()
+        server = find(connection, parsed_args.server)
+        folder = state_folder("moves")
+        sources = claims_source.sources(parsed_args, connection)
+        ledger = Ledger(parsed_args.ledger or state_folder("claims"), "move")
+        with self.progress(f"server {server.name}") as progress:
+            door = moving.CloudDoor(
+                connection,
+                sources,
+                ledger,
+                progress.advance,
+                database_write=parsed_args.allow_database_write,
+            )
+            move = self._begin(door, server, parsed_args.to)
+
+            def admit() -> None:
+                progress.advance(f"{server.name}: looking for room and cards")
+                known = scheduler_source.question(connection, parsed_args)
+                check(connection, server, move, known)
+                records.put(folder, move)
+
+            try:
+                moved = carry_out(door, move, limits, progress.advance, admit)
+            except ServerNotMoved as error:
+                if error.back:
+                    records.drop(folder, server.id)
+                raise
+        records.drop(folder, server.id)
+        for text in (*claims_source.unread(parsed_args, connection), *moved.notes, *moved.left):
+            self.note(text)
+        self.found = door.unfinished
+        shown = {
+            "id": server.id,
+            "name": server.name,
+            "source": move.source,
+            "host": moved.host,
+            "cards": Lines(servers.cards(connection, server.id)),
+        }
+        return tuple(shown), tuple(shown.values())
+
+    def _begin(self, door: Any, server: "Server", to: str | None) -> "Move":
+        """A move that was interrupted, or a new one."""
+        import msgspec
+
+        from gpufarm.model.errors import NotInCloud
+        from gpufarm.moves import plan, records
+
+        standing = door.look(server.id)
+        if standing is None:
+            raise NotInCloud("server", server.name, "it was deleted meanwhile")
+        before = records.read(state_folder("moves"), server.id)
+        if before is None:
+            return plan.begin(standing, to)
+        self.note(f"going on with a move of {server.name} from {before.source}")
+        return msgspec.structs.replace(before, target=to)
+
+
+def find(connection: "Connection", name_or_id: str) -> "Server":
+    """Raises NotInCloud, CloudError."""
+    from gpufarm.cloud import servers
+    from gpufarm.model.errors import NotInCloud
+
+    found = servers.find(connection, name_or_id)
+    if found is None:
+        raise NotInCloud("server", name_or_id, "`openstack server list --all-projects` shows them")
+    return found
+
+
+def check(connection: "Connection", server: "Server", move: "Move", known: Any) -> None:
+    """Raise NotAdmitted where no other host, or not the one that was asked for, takes it."""
+    from gpufarm.capacity import elsewhere
+    from gpufarm.cloud import catalog
+    from gpufarm.model.errors import NotAdmitted, NotInCloud
+
+    names = sorted(host.name for host in catalog.compute_hosts(connection))
+    if move.target is not None and move.target not in names:
+        raise NotInCloud("compute host", move.target, f"there are: {', '.join(names)}")
+    found = elsewhere.traveller(connection, server)
+    snapshot = elsewhere.read(connection, [found], known)
+    reason = elsewhere.refusal(snapshot, found, move.source, move.target)
+    if reason:
+        raise NotAdmitted(found.flavor.name, reason)

@@ -1,0 +1,43 @@
+"""Moving a server, confirming it, starting it, and what Nova says of why that failed."""
+
+from typing import TYPE_CHECKING, Any
+
+from gpufarm.cloud.connect import faults
+from gpufarm.cloud.rest import call, get
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+MOVING = frozenset(("migrate", "confirmResize", "reboot"))
+
+
+def migrate(connection: "Connection", server_id: str, host: str | None) -> None:
+    """Move it cold, to `host` if that passes the scheduler. Raises CloudError."""
+    _act(connection, server_id, "moving", {"migrate": {"host": host} if host else None})
+
+
+def confirm(connection: "Connection", server_id: str) -> None:
+    _act(connection, server_id, "confirming the move of", {"confirmResize": None})
+
+
+def reboot_hard(connection: "Connection", server_id: str) -> None:
+    """Start it on the host that it is on, from any state. Raises CloudError."""
+    _act(connection, server_id, "starting", {"reboot": {"type": "HARD"}})
+
+
+def why(connection: "Connection", server_id: str) -> str:
+    """What Nova says of the newest step of a move that failed; "" where none did."""
+    path = f"/servers/{server_id}/os-instance-actions"
+    with faults("reading what was done to a server"):
+        actions = get(connection.compute, path)["instanceActions"]
+        failed = [each for each in actions if each["action"] in MOVING and each["message"]]
+        if not failed:
+            return ""
+        found = get(connection.compute, f"{path}/{failed[0]['request_id']}")["instanceAction"]
+    said = [each["details"] for each in found["events"] if each.get("details")]
+    return " ".join(str(said[0]).split()).rstrip(".") if said else str(failed[0]["message"])
+
+
+def _act(connection: "Connection", server_id: str, doing: str, body: dict[str, Any]) -> None:
+    path = f"/servers/{server_id}/action"
+    call(connection.compute, f"{doing} server {server_id}", "POST", path, json=body)

@@ -1,0 +1,1 @@
+"""Moving servers with GPUs, which Nova does only while they are off."""

@@ -1,0 +1,147 @@
+"""Carrying a move through: look, decide, take one step, and look again.
+
+What is decided here: how long is waited, and that every step is taken once. Whatever ends this in
+the middle, the next run finds the server where it stands and goes on.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from gpufarm.model.claims import ServerState
+from gpufarm.model.errors import ServerNotMoved
+from gpufarm.model.moves import Move, Standing
+from gpufarm.moves.plan import Case, Done, End, Step, decide
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 5.0
+
+Told = Callable[[str], None]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Seconds: how long is waited in all, and after which a task counts as given up."""
+
+    timeout: float
+    patience: float
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A server that is on another host. `notes` are what is to be known of how, `left` what still
+    has to be put right."""
+
+    host: str
+    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class Door(Protocol):
+    """What the steps go through; the first argument is a server's id. Each raises CloudError."""
+
+    def look(self, server: str, /) -> Standing | None: ...
+    def migrate(self, server: str, target: str | None, /) -> None: ...
+    def confirm(self, server: str, /) -> None: ...
+    def restart(self, server: str, /) -> None: ...
+    def settle(self, server: str, /) -> None: ...
+    def why(self, server: str, /) -> str: ...
+    def heal(self, move: Move, host: str, /) -> tuple[str, ...]: ...
+    def now(self) -> float: ...
+    def pause(self, seconds: float, /) -> None: ...
+
+
+def carry_out(
+    door: Door, move: Move, limits: Limits, told: Told, admit: Callable[[], None]
+) -> Moved:
+    """The server on another host, its claims healed. `admit` is asked right before Nova is; what it
+    raises, NotAdmitted, ends the move before it began.
+
+    Raises ServerNotMoved, CloudError.
+    """
+    return _Carrier(door, move, limits, told, admit).run()
+
+
+class _Carrier:
+    """One run: what it has done, and why the move failed, if it did."""
+
+    def __init__(
+        self, door: Door, move: Move, limits: Limits, told: Told, admit: Callable[[], None]
+    ) -> None:
+        self._door = door
+        self._move = move
+        self._limits = limits
+        self._told = told
+        self._admit = admit
+        self._done = Done()
+        self._reason = ""
+
+    def run(self) -> Moved:
+        deadline, wait, last = self._door.now() + self._limits.timeout, FIRST_WAIT, ""
+        while True:
+            standing = self._door.look(self._move.server)
+            if standing is None:
+                raise ServerNotMoved(self._move.server, "it is gone: somebody deleted it")
+            decision = decide(Case(self._move, standing, self._done, self._limits.patience))
+            name = standing.server.name
+            if isinstance(decision, End):
+                return self._end(standing.server, decision)
+            if isinstance(decision, Step):
+                self._take(decision, name, standing.server.host or self._move.source)
+                continue
+            if decision.what != last:
+                self._told(f"{name}: {decision.what}")
+                last, wait = decision.what, FIRST_WAIT
+            left = deadline - self._door.now()
+            if left <= 0:
+                seconds = f"{self._limits.timeout:g} seconds"
+                raise ServerNotMoved(
+                    name, f"still {last} after {seconds}: it goes on; run this again"
+                )
+            self._door.pause(min(wait, left))
+            wait = min(wait * 1.3, LONGEST_WAIT)
+
+    def _take(self, step: Step, name: str, host: str) -> None:
+        door, server = self._door, self._move.server
+        match step.do:
+            case "start":
+                self._admit()
+                self._told(f"{name}: leaving {host}")
+                door.migrate(server, self._move.target)
+                self._done = replace(self._done, started=True)
+            case "confirm":
+                self._told(f"{name}: on {host}, confirming")
+                door.confirm(server)
+                self._done = replace(self._done, confirmed=True)
+            case "restart":
+                self._reason = self._reason or door.why(server)
+                self._told(f"{name}: starting it on {host}")
+                door.restart(server)
+                self._done = replace(self._done, restarted=True)
+            case "settle":
+                self._reason = door.why(server)
+                door.settle(server)
+                self._done = replace(self._done, settled=True)
+            case "heal":
+                self._told(f"{name}: healing the claims of a move that hangs")
+                left = door.heal(self._move, host)
+                self._reason = "; ".join(left) or "a nova-compute died in the middle of it"
+                self._done = replace(self._done, healed=True)
+
+    def _end(self, server: ServerState, end: End) -> Moved:
+        host = server.host or self._move.source
+        if end.how == "stopped":
+            raise ServerNotMoved(server.name, "; ".join(filter(None, (end.said, self._reason))))
+        left = self._door.heal(self._move, host)
+        if end.cleaned and end.how == "moved":
+            return Moved(host=host, left=left)
+        why = self._reason or self._door.why(server.id) or end.said
+        if end.how == "back":
+            said = "; ".join((f"it is back on {host}, {server.status}: {why}", *left))
+            raise ServerNotMoved(server.name, said, back=True)
+        note = (
+            f"the move failed on the way ({why}), and {server.name} goes on on {host}; Nova did "
+            f"not clean up on {self._move.source}: with libvirt, remove the folder "
+            f"{server.id}_resize among its instances there"
+        )
+        return Moved(host=host, notes=(note,), left=left)
