@@ -10,7 +10,7 @@ HOSTS ?= 0
 NOVAS ?= 29 31 34
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test test-hosts test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-scheduler lock schema clean
+.PHONY: help up down reset test test-hosts test-long test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-scheduler lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,10 @@ test: $(MADE)-dev check test-plugin ## set-up and the test suite, against a real
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 test-hosts: $(MADE)-dev ## those of them on virtual Linux hosts, in QEMU
-	@$(BIN)/python -m pytest -m virthost $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m 'virthost and not long' $(PYTEST_FLAGS)
+
+test-long: $(MADE)-dev ## the tests that `make test` leaves out since they take minutes
+	@$(BIN)/python -m pytest -m long $(PYTEST_FLAGS)
 
 test-plugin: $(addprefix $(MADE)-nova-,$(NOVAS)) ## the scheduler plugin with each Nova it serves
 	@for nova in $(NOVAS); do \

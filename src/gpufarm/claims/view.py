@@ -173,7 +173,7 @@ class View:
             move.kind in COLD
             and server is not None
             and server.task is None
-            and not (server.status in {"VERIFY_RESIZE", "ERROR"} or self.recent(move.updated))
+            and not (self.waits(server) or self.recent(move.updated))
             and not any(move.uuid in each.allocations for each in self.layers.placement)
         )
 

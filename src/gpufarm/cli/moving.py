@@ -16,7 +16,8 @@ from gpufarm.claims.findings import Finding, findings
 from gpufarm.claims.reading import Sources
 from gpufarm.cli import claims_source, scheduler_source
 from gpufarm.cli.base import UsageError
-from gpufarm.cloud import compute, moves
+from gpufarm.cloud import catalog, compute, moves, nova_database
+from gpufarm.model.cloud import hypervisor_of
 from gpufarm.model.moves import Move, Standing
 from gpufarm.system.ledger import Ledger
 
@@ -133,6 +134,17 @@ class CloudDoor:
             found = self._found(move, hosts)
         self.unfinished = self.unfinished or any(each.steps for each in found)
         return tuple(self._said(each) for each in found)
+
+    def kept(self, server: str, host: str) -> bool:
+        """Whether Nova's table has cards of other hosts allocated to it; False where it is not
+        read."""
+        if self._sources.databases is None:
+            return False
+        hypervisor = hypervisor_of(catalog.compute_hosts(self._connection), host)
+        return any(
+            row.server == server and row.status == "allocated" and row.hypervisor != hypervisor
+            for row in nova_database.rows(self._sources.databases)
+        )
 
     def _found(self, move: Move, hosts: tuple[str, ...]) -> tuple[Finding, ...]:
         last = compute.newest_migration(self._connection, move.server)

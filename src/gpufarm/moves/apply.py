@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from gpufarm.model.claims import ServerState
 from gpufarm.model.errors import ServerNotMoved
 from gpufarm.model.moves import Move, Standing
-from gpufarm.moves.plan import Case, Done, End, Step, decide
+from gpufarm.moves.plan import OFF, Case, Done, End, Step, decide
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
+FREED_SECONDS = 180.0
+"""Three reports of nova-compute (update_resources_interval, by default a minute)."""
 
 Told = Callable[[str], None]
 
@@ -47,6 +49,7 @@ class Door(Protocol):
     def settle(self, server: str, /) -> None: ...
     def why(self, server: str, /) -> str: ...
     def heal(self, move: Move, host: str, /) -> tuple[str, ...]: ...
+    def kept(self, server: str, host: str, /) -> bool: ...
     def now(self) -> float: ...
     def pause(self, seconds: float, /) -> None: ...
 
@@ -87,7 +90,7 @@ class _Carrier:
             if isinstance(decision, End):
                 return self._end(standing.server, decision)
             if isinstance(decision, Step):
-                self._take(decision, name, standing.server.host or self._move.source)
+                self._take(decision, standing)
                 continue
             if decision.what != last:
                 self._told(f"{name}: {decision.what}")
@@ -101,8 +104,9 @@ class _Carrier:
             self._door.pause(min(wait, left))
             wait = min(wait * 1.3, LONGEST_WAIT)
 
-    def _take(self, step: Step, name: str, host: str) -> None:
-        door, server = self._door, self._move.server
+    def _take(self, step: Step, standing: Standing) -> None:
+        door, server, name = self._door, self._move.server, standing.server.name
+        host = standing.server.host or self._move.source
         match step.do:
             case "start":
                 self._admit()
@@ -115,8 +119,7 @@ class _Carrier:
                 self._done = replace(self._done, confirmed=True)
             case "restart":
                 self._reason = self._reason or door.why(server)
-                self._told(f"{name}: starting it on {host}")
-                door.restart(server)
+                self._restart(name, host)
                 self._done = replace(self._done, restarted=True)
             case "settle":
                 self._reason = door.why(server)
@@ -124,9 +127,30 @@ class _Carrier:
                 self._done = replace(self._done, settled=True)
             case "heal":
                 self._told(f"{name}: healing the claims of a move that hangs")
+                off = standing.migration is not None and standing.migration.status in OFF
                 left = door.heal(self._move, host)
                 self._reason = "; ".join(left) or "a nova-compute died in the middle of it"
-                self._done = replace(self._done, healed=True)
+                self._done = replace(self._done, healed=True, off=off)
+
+    def _restart(self, name: str, host: str) -> None:
+        """Start it once Nova's table has its cards on this host alone: libvirt's driver fails with
+        a KeyError before (nova 34, objects/instance.py, get_pci_devices, with the requests of one
+        host and the devices of both)."""
+        door, server = self._door, self._move.server
+        left = door.heal(self._move, host)
+        deadline = door.now() + FREED_SECONDS
+        while door.kept(server, host):
+            if door.now() >= deadline:
+                raise ServerNotMoved(
+                    name,
+                    f"it is on {host}, and is not started there while Nova's table has cards of "
+                    f"another host for it ({self._reason}): {'; '.join(left)}; then `openstack "
+                    f"server reboot --hard {server}`",
+                )
+            self._told(f"{name}: waiting until the other host has freed its cards")
+            door.pause(LONGEST_WAIT)
+        self._told(f"{name}: starting it on {host}")
+        door.restart(server)
 
     def _end(self, server: ServerState, end: End) -> Moved:
         host = server.host or self._move.source

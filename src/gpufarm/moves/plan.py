@@ -15,6 +15,9 @@ from gpufarm.model.claims import Migration, ServerState
 from gpufarm.model.moves import OVER, Move, Standing
 
 WAITS = "VERIFY_RESIZE"
+OFF = frozenset(("migrating", "post-migrating"))
+"""States of a migration in which the source has turned the guest off, and the target has not turned
+it on."""
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -52,6 +55,8 @@ class Done(msgspec.Struct, frozen=True):
     restarted: bool = False
     settled: bool = False
     healed: bool = False
+    off: bool = False
+    """Whether the guest was off when the move was found to hang."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -197,7 +202,7 @@ def _settled(case: Case) -> Decision:
     if made.status not in OVER:
         return _heal(case, f"its migration {made.id} is {made.status}, and nobody goes on with it")
     # A server that was taken out of a task that hung was set ACTIVE, whether it runs or not.
-    off = case.server.status == "SHUTOFF" or (away and done.healed)
+    off = done.off or case.server.status == "SHUTOFF"
     if move.running and off and not done.restarted and made.status != "confirmed":
         return Step("restart")
     if away:

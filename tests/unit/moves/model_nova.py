@@ -36,6 +36,8 @@ class ModelNova:
         self.fails, self.hangs = fails, hangs
         self.down: frozenset[str] = frozenset()
         self.runs = status == "ACTIVE"
+        self.frees_at = 0.0
+        """When nova-compute frees what it keeps of the server on the other host."""
         self.calls: list[str] = []
         self.raises: dict[int, BaseException] = {}
 
@@ -74,6 +76,7 @@ class ModelNova:
 
     def restart(self, _: str) -> None:
         self._call("restart")
+        assert self.clock >= self.frees_at, "KeyError"
         self.runs = True
         self._set(status="ACTIVE", task=None)
 
@@ -92,6 +95,9 @@ class ModelNova:
             self._set(status="ACTIVE", task=None)
             self.migration = replace(self.migration, status="failed")
         return ()
+
+    def kept(self, _: str, __: str) -> bool:
+        return self.clock < self.frees_at
 
     def now(self) -> float:
         return self.clock

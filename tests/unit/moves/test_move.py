@@ -55,6 +55,21 @@ def test_what_ran_runs_again(status: str, fails: str | None) -> None:
         assert nova.server.status == "ACTIVE"
 
 
+def test_it_is_started_once_the_other_host_has_freed_its_cards() -> None:
+    nova = ModelNova(fails="finish")
+    nova.frees_at = 60.0
+    assert run(nova).host == "b"
+    assert nova.runs
+
+
+def test_it_is_not_started_while_the_other_host_keeps_them() -> None:
+    nova = ModelNova(fails="finish")
+    nova.frees_at = 1e9
+    with pytest.raises(ServerNotMoved, match="reboot --hard"):
+        run(nova)
+    assert "restart" not in nova.calls
+
+
 def test_a_confirmation_that_failed_restarts_nothing() -> None:
     nova = ModelNova(fails="confirm")
     moved = run(nova)

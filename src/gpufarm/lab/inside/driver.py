@@ -118,8 +118,13 @@ class SimulatedDriver(fake.FakeDriver):
         self._forget(instance.uuid)
 
     def _start(self, instance: Any, start: Any) -> None:
-        """Start a guest, which takes its devices, or refuse as libvirt does."""
-        devices = [device.address for device in instance.get_pci_devices()]
+        """Start a guest, which takes its devices, or refuse as libvirt does.
+
+        The devices are asked for as nova/virt/libvirt/driver.py, _guest_add_pci_devices, does: it
+        fails with a KeyError while Nova's table has the server's devices on two hosts.
+        """
+        source = objects.InstancePCIRequest.FLAVOR_ALIAS
+        devices = [device.address for device in instance.get_pci_devices(source=source)]
         for other_id, other in self._guests.items():
             taken = set(devices) & set(other.devices)
             if other_id != instance.uuid and taken:

@@ -1,4 +1,4 @@
-"""What the tests on claims do to a lab: servers, moves, killed processes."""
+"""What the tests on claims and moves do to a lab: servers, moves, killed processes."""
 
 import json
 import os
@@ -30,6 +30,7 @@ WHERE p.deleted = 0 AND p.status IN ('allocated', 'claimed')
 @dataclass
 class ClaimsLab:
     lab: RunningLab
+    hosts: tuple[str, ...] = HOSTS
 
     @property
     def compute(self) -> Any:
@@ -111,7 +112,7 @@ class ClaimsLab:
 
     def mend(self) -> None:
         """As it was: no faults, everything runs, no server, no cordon, every card free."""
-        for host in HOSTS:
+        for host in self.hosts:
             for step in faults.read(self.lab.state, host):
                 self.fault(host, step)  # type: ignore[arg-type]
         self.run("lab", "up")
@@ -123,5 +124,5 @@ class ClaimsLab:
             self.delete(server.id)
         # A server's that was moved and deleted soon after goes with nova-compute's next report.
         self.wait(lambda: not self.rows(), "Nova's table has every card free", REPORTS_SECONDS)
-        for host in HOSTS:
+        for host in self.hosts:
             self.run("host", "uncordon", host, "--cleaned")
