@@ -163,7 +163,7 @@ class Repair(Lister):
             planned = [(each, undo.left(urls, each)) for each in found]
             said = [(each, why or f"to {each.migration.status}") for each, why in planned]
         else:
-            book = Ledger(parsed_args.ledger or _ledger_folder(), "undo")
+            book = Ledger(parsed_args.ledger or state_folder("claims"), "undo")
             said = [(each, undo.undo(urls, each, book)) for each in found]
         if not found:
             self.note("the repair wrote nothing to Nova's database")

@@ -22,7 +22,8 @@ MINUTE = 60.0
 PATIENCE_MINUTES = 10.0
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, *, farm: bool = True) -> None:
+    """The options; without --farm where the command has it already."""
     parser.add_argument(
         "--older-than",
         metavar="MINUTES",
@@ -53,12 +54,14 @@ def add(parser: argparse.ArgumentParser) -> None:
             type=_pair,
             help=f"of a compute host: {help_}; may be given several times",
         )
-    parser.add_argument(
-        "--farm",
-        metavar="FARM.yaml",
-        type=Path,
-        help="the farm file that the settings of all hosts are made from: which cards they offer",
-    )
+    if farm:
+        parser.add_argument(
+            "--farm",
+            metavar="FARM.yaml",
+            type=Path,
+            help="the farm file that the settings of all hosts are made from: which cards they "
+            "offer",
+        )
     parser.add_argument("--ssh-config", metavar="FILE", type=Path, help="ssh's configuration file")
 
 

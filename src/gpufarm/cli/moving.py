@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where to write down what is healed (default: gpufarm/claims in the XDG state home)",
     )
     scheduler_source.add_options(parser)
-    claims_source.add(parser)
+    claims_source.add(parser, farm=False)
 
 
 def limits(parsed: argparse.Namespace) -> "Limits":
