@@ -120,19 +120,17 @@ class CloudDoor:
         """What is left of the server's wrong claims, each with what to do."""
         hosts = tuple(sorted({move.source, host, move.target or host}))
         found = self._found(move, hosts)
-        if found:
+        while found:
             time.sleep(reading.SECOND_LOOK_SECONDS)
-            again = self._found(move, hosts)
+            again = tuple(each for each in self._found(move, hosts) if each in found)
             door = repairs.CloudDoor(self._connection, self._sources, AT_ONCE)
-            repairs.repair(
-                door,
-                tuple(each for each in again if each in found),
-                self._ledger,
-                self._told,
-                database_write=self._database_write,
-            )
+            write = self._database_write
+            done = repairs.repair(door, again, self._ledger, self._told, database_write=write)
             found = self._found(move, hosts)
-        self.unfinished = self.unfinished or any(each.steps for each in found)
+            if not any(each.done for each in done):
+                break
+            # One that was repaired may have hidden another.
+        self.unfinished = any(each.steps for each in found)
         return tuple(self._said(each) for each in found)
 
     def kept(self, server: str, host: str) -> bool:

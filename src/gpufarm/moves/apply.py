@@ -78,6 +78,7 @@ class _Carrier:
         self._admit = admit
         self._done = Done()
         self._reason = ""
+        self._left: tuple[str, ...] = ()
 
     def run(self) -> Moved:
         deadline, wait, last = self._door.now() + self._limits.timeout, FIRST_WAIT, ""
@@ -128,8 +129,8 @@ class _Carrier:
             case "heal":
                 self._told(f"{name}: healing the claims of a move that hangs")
                 off = standing.migration is not None and standing.migration.status in OFF
-                left = door.heal(self._move, host)
-                self._reason = "; ".join(left) or "a nova-compute died in the middle of it"
+                self._left = door.heal(self._move, host)
+                self._reason = "a nova-compute died in the middle of it"
                 self._done = replace(self._done, healed=True, off=off)
 
     def _restart(self, name: str, host: str) -> None:
@@ -155,7 +156,8 @@ class _Carrier:
     def _end(self, server: ServerState, end: End) -> Moved:
         host = server.host or self._move.source
         if end.how == "stopped":
-            raise ServerNotMoved(server.name, "; ".join(filter(None, (end.said, self._reason))))
+            said = "; ".join(filter(None, (end.said, self._reason, *self._left)))
+            raise ServerNotMoved(server.name, said)
         left = self._door.heal(self._move, host)
         if end.cleaned and end.how == "moved":
             return Moved(host=host, left=left)
