@@ -71,6 +71,7 @@ check: lint types imports ## what needs no test run: style, types, direction of 
 lint: $(MADE)-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.8- packages/gpufarm-nova/gpufarm_nova
 
 types: $(MADE)-dev
 	@$(BIN)/mypy
