@@ -1,7 +1,7 @@
 """The section [gpufarm] of the scheduler's nova.conf.
 
-What is decided here: which options there are and which values are right. `gpufarm farm apply` and
-`gpufarm farm render` write them. Nova makes its filters and weighers while the scheduler starts,
+What is decided here: which options there are and which values are right. `gpufarm farm render`
+writes them. Nova makes its filters and weighers while the scheduler starts,
 and these read their settings then, so that a wrong one is an error at the start and not at a
 request (nova/scheduler/host_manager.py, HostManager.__init__; nova-scheduler ends with it).
 """

@@ -234,10 +234,12 @@ def offered(found: Settings) -> frozenset[str]:
     )
 
 
+def _own_class(card: Card) -> dict[str, str]:
+    return {"resource_class": card.resource_class} if card.resource_class else {}
+
+
 def _placement_part(card: Card) -> dict[str, str]:
-    part = {}
-    if card.resource_class:
-        part["resource_class"] = card.resource_class
+    part = _own_class(card)
     if card.traits:
         part["traits"] = ",".join(card.traits)
     return part
