@@ -56,6 +56,8 @@ def needs(snapshot: Snapshot) -> dict[str, Need | None]:
 
 def at_most(snapshot: Snapshot) -> tuple[str, ...]:
     """Flavors of which Placement's list has only some of the hosts that would take a server."""
+    if not snapshot.candidates:
+        return ()
     found, by = rooms(snapshot), rules(snapshot)
     return tuple(
         name
