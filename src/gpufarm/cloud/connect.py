@@ -33,6 +33,10 @@ CONNECT_SECONDS = 5.0
 # A list of thousands of servers takes Nova tens of seconds.
 ANSWER_SECONDS = 120.0
 
+OVER_QUOTA = ("quota", "is over a limit")
+"""In what Nova says of its own quotas (nova/exception.py) and of Keystone's limits
+(oslo_limit/exception.py); both are HTTP 403."""
+
 HOW_TO_NAME_A_CLOUD = (
     "name one with --os-cloud or OS_CLOUD (from clouds.yaml) or the OS_* variables, or start one "
     "with `gpufarm lab up`"
@@ -134,7 +138,7 @@ def _from_status(error: Exception, status: int, where: str) -> CloudError:
                 f"{at}: the credentials were not accepted (HTTP 401): check user name, password, "
                 "project and their domains"
             )
-        case HTTPStatus.FORBIDDEN if "quota" in said.lower():
+        case HTTPStatus.FORBIDDEN if any(words in said.lower() for words in OVER_QUOTA):
             return CloudRefused(f"{at}: {said} (HTTP 403): delete something, or ask for more quota")
         case HTTPStatus.FORBIDDEN:
             return CloudRefused(

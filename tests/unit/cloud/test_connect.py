@@ -35,6 +35,9 @@ class Answers(BaseHTTPRequestHandler):
                 {"errors": [{"title": "T", "detail": "Said by\n \nPlacement.\n"}]}
             ),
             "quota": json.dumps({"forbidden": {"message": "Quota exceeded for cores", "code": 1}}),
+            "limit": json.dumps(
+                {"forbidden": {"message": "Project p is over a limit for [...]", "code": 1}}
+            ),
             "html": "<html><body><h1>502 Bad Gateway</h1></body></html>",
             "nothing": "",
         }[form].encode()
@@ -70,6 +73,7 @@ def answered(url: str) -> CloudError:
         ("/401/nova", CloudRefused, ["credentials were not accepted", "HTTP 401"]),
         ("/403/nova", CloudRefused, ["not allowed", "Said by Nova", "HTTP 403"]),
         ("/403/quota", CloudRefused, ["Quota exceeded", "ask for more quota"]),
+        ("/403/limit", CloudRefused, ["over a limit", "ask for more quota"]),
         ("/404/nova/flavors/f-1", NotInCloud, ["no flavor 'f-1'"]),
         ("/404/nova/os-aggregates/7", NotInCloud, ["no aggregate '7'"]),
         ("/404/placement/resource_providers/u", NotInCloud, ["no resource provider 'u'"]),
