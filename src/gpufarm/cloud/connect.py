@@ -133,10 +133,10 @@ def _from_status(error: Exception, status: int, where: str) -> CloudError:
     at = f"{where}: {address}" if address else where
     said = _said(error)
     match status:
-        case HTTPStatus.UNAUTHORIZED:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.NOT_FOUND if _of_login(status, address):
             return CloudRefused(
-                f"{at}: the credentials were not accepted (HTTP 401): check user name, password, "
-                "project and their domains"
+                f"{at}: the credentials were not accepted (HTTP {status}): check user name, "
+                "password, project and their domains; a token may have expired: get a new one"
             )
         case HTTPStatus.FORBIDDEN if any(words in said.lower() for words in OVER_QUOTA):
             return CloudRefused(f"{at}: {said} (HTTP 403): delete something, or ask for more quota")
@@ -152,6 +152,11 @@ def _from_status(error: Exception, status: int, where: str) -> CloudError:
         case HTTPStatus.CONFLICT:
             return CloudConflict(f"{at}: {said} (HTTP 409): look again and repeat")
     return CloudError(f"{at}: {said} (HTTP {status})")
+
+
+def _of_login(status: int, address: str) -> bool:
+    """Keystone does not know a token that has expired or was revoked: HTTP 404."""
+    return status == HTTPStatus.UNAUTHORIZED or address.endswith("/v3/auth/tokens")
 
 
 def _said(error: Exception) -> str:

@@ -74,6 +74,7 @@ def answered(url: str) -> CloudError:
         ("/403/nova", CloudRefused, ["not allowed", "Said by Nova", "HTTP 403"]),
         ("/403/quota", CloudRefused, ["Quota exceeded", "ask for more quota"]),
         ("/403/limit", CloudRefused, ["over a limit", "ask for more quota"]),
+        ("/404/nova/v3/auth/tokens", CloudRefused, ["not accepted (HTTP 404)", "get a new one"]),
         ("/404/nova/flavors/f-1", NotInCloud, ["no flavor 'f-1'"]),
         ("/404/nova/os-aggregates/7", NotInCloud, ["no aggregate '7'"]),
         ("/404/placement/resource_providers/u", NotInCloud, ["no resource provider 'u'"]),
