@@ -28,7 +28,8 @@ Told = Callable[[str], None]
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asks about: `subject` is a flavor, or a server to take the rest from.
 
-    `known` is what is known without asking the cloud.
+    `known` is what is known without asking the cloud, `logs` what the logs of nova-computes say of
+    a server by its id: {host: lines}.
     """
 
     subject: str
@@ -37,6 +38,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None
     count: int = 1
     known: Question = Question()
+    logs: Callable[[str], dict[str, str]] = lambda _: {}
 
 
 def answer(
@@ -74,7 +76,7 @@ def answer(
     candidates = placement.candidates(connection, request.queries(snapshot, wanted))
     found = explain.explain(snapshot, wanted, candidates, wish.count)
     if server is not None:
-        beside = (*_of_server(server), *_of_moves(server, flavor, snapshot))
+        beside = (*_of_server(server, wish), *_of_moves(server, flavor, snapshot))
         found = msgspec.structs.replace(found, reasons=(*beside, *found.reasons))
     return found, (*_notes(snapshot, flavor), *explain.notes(snapshot))
 
@@ -95,11 +97,14 @@ def _subject(connection: "Connection", name: str) -> tuple[CloudFlavor, Server |
     raise NotInCloud("flavor", server.flavor, f"server {server.name} was made of it")
 
 
-def _of_server(server: Server) -> list[Reason]:
+def _of_server(server: Server, wish: Wish) -> list[Reason]:
     found = []
     said = faults.read(server.fault) if server.status == servers.FAILED else None
     if said is not None:
         found.append(said)
+    if server.status == servers.FAILED:
+        for host, lines in sorted(wish.logs(server.id).items()):
+            found += faults.in_log(host, lines)
     if server.groups:
         text = f"it is in server group {', '.join(server.groups)}, whose rule is not looked at"
         found.append(Reason(host=None, code="HINTS", message=text, source=NOVA, blocks=False))

@@ -8,6 +8,7 @@ import re
 
 from gpufarm.capacity.explain import Reason
 from gpufarm.capacity.obstacle import CLAIM, NOVA
+from gpufarm.model.printable import printable
 
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
@@ -53,6 +54,55 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "nova-compute has no [pci]alias {alias}: it needs it as nova-api does",
     ),
 )
+
+
+_IN_LOGS: tuple[tuple[str, str], ...] = (
+    (
+        r"vfio (?P<card>[0-9a-f:.]+): group (?P<group>\d+) is not viable",
+        (
+            "its IOMMU group {group} is not viable: another function of it is with a driver of the "
+            "host; `gpufarm host plan --spec` says which and binds it"
+        ),
+    ),
+    (
+        r"PCI device (?P<card>[0-9a-f:.]+) is in use by driver QEMU, domain (?P<domain>\S+)",
+        (
+            "guest {domain} holds it, and Nova counts it as free: end that guest; `gpufarm claims "
+            "check` says whose it is"
+        ),
+    ),
+    (
+        r"vfio (?P<card>[0-9a-f:.]+): failed to open /dev/vfio/\d+: Device or resource busy",
+        "a process outside of libvirt holds it: `gpufarm host scan` names it",
+    ),
+    (
+        r"Unmanaged PCI device (?P<card>[0-9a-f:.]+) must be manually detached from the host",
+        "it is not with its VFIO driver, and the farm says `managed: false`: prepare the host",
+    ),
+    (
+        r"Device (?P<card>[0-9a-f:.]+) not found: could not access",
+        "it is gone from the host's PCI bus: it was pulled, or removed by hand",
+    ),
+    (
+        r"Unable to reset PCI device (?P<card>[0-9a-f:.]+): (?P<why>.*)",
+        "it could not be reset: {why}",
+    ),
+)
+"""Causes as libvirt and QEMU say them (libvirt 9: src/hypervisor/virhostdev.c, src/util/virpci.c;
+QEMU 7.2: hw/vfio/pci.c), and what they mean for the card."""
+
+
+def in_log(host: str, log: str) -> tuple[Reason, ...]:
+    """What those lines of the nova-compute's log of `host` say of cards, each cause once."""
+    found: dict[str, Reason] = {}
+    for pattern, meaning in _IN_LOGS:
+        for match in re.finditer(pattern, log):
+            parts = {name: printable(value) for name, value in match.groupdict().items()}
+            text = f"card {parts['card']}: {meaning.format(**parts)}"
+            found[text] = Reason(
+                host=host, code="FAULT", message=text, source="hypervisor", blocks=False
+            )
+    return tuple(found.values())
 
 
 def read(fault: str) -> Reason | None:

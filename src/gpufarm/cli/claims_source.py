@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpufarm.cli import databases
+from gpufarm.cli import databases, hosts_over_ssh
 from gpufarm.cli.base import UsageError
 from gpufarm.cli.farm_target import find_lab
 from gpufarm.model.errors import DomainInvalid
+from gpufarm.model.printable import decoded, printable
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 MINUTE = 60.0
 PATIENCE_MINUTES = 10.0
+
+DOMAINS = b"""\
+command -v virsh >/dev/null || exit 3
+ids=$(virsh --quiet list --all --uuid) || exit 1
+for id in $ids; do virsh --quiet dumpxml "$id" 2>/dev/null; done
+exit 0
+"""
+"""Every domain of libvirt on a host; one that goes meanwhile is left out."""
+NO_VIRSH = 3
 
 
 def add(parser: argparse.ArgumentParser, *, farm: bool = True) -> None:
@@ -44,14 +54,13 @@ def add(parser: argparse.ArgumentParser, *, farm: bool = True) -> None:
     for option, value, help_ in (
         ("--domains", "FILE", "its guests, as `virsh dumpxml` prints them"),
         ("--capture", "FILE", "its functions, from `gpufarm host capture`"),
-        ("--ssh", "DEST", "its functions, over SSH"),
     ):
         parser.add_argument(
             option,
             metavar=f"HOST={value}",
             action="append",
             default=[],
-            type=_pair,
+            type=hosts_over_ssh.pair,
             help=f"of a compute host: {help_}; may be given several times",
         )
     if farm:
@@ -62,14 +71,7 @@ def add(parser: argparse.ArgumentParser, *, farm: bool = True) -> None:
             help="the farm file that the settings of all hosts are made from: which cards they "
             "offer",
         )
-    parser.add_argument("--ssh-config", metavar="FILE", type=Path, help="ssh's configuration file")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    host, equals, value = text.partition("=")
-    if not (host and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST=..., with a host as Nova names it")
-    return host, value
+    hosts_over_ssh.add(parser, "its functions, and its guests where it has virsh")
 
 
 def patience(parsed: argparse.Namespace) -> float:
@@ -86,10 +88,11 @@ def sources(parsed: argparse.Namespace, connection: "Connection") -> "Sources":
     lab = find_lab(connection)
 
     def guests() -> dict[str, tuple["Guest", ...]]:
-        return {**_lab(lab, "guests"), **{host: _domains(file) for host, file in parsed.domains}}
+        files = {host: _domains(file) for host, file in parsed.domains}
+        return {**_lab(lab, "guests"), **_guests(hosts_over_ssh.reached(parsed, lab)), **files}
 
     def hosts() -> dict[str, dict[str, "HostCard"]]:
-        return {**_lab(lab, "hosts"), **_hosts(parsed)}
+        return {**_lab(lab, "hosts"), **_hosts(parsed, hosts_over_ssh.reached(parsed, lab))}
 
     return Sources(
         databases=_databases(parsed, lab),
@@ -107,8 +110,8 @@ def unread(parsed: argparse.Namespace, connection: "Connection") -> list[str]:
     found = []
     if not parsed.database and databases.NOVA not in os.environ:
         found.append("not read: Nova's table pci_devices (--database)")
-    if not parsed.domains:
-        found.append("not read: guests of the hypervisors (--domains)")
+    if not parsed.domains and not parsed.ssh:
+        found.append("not read: guests of the hypervisors (--domains, --ssh)")
     if not parsed.farm:
         found.append("not read: which cards the settings of the hosts offer (--farm)")
     if not parsed.capture and not parsed.ssh:
@@ -165,14 +168,33 @@ def _domains(file: str) -> tuple["Guest", ...]:
     return domains.parse(text, file)
 
 
-def _hosts(parsed: argparse.Namespace) -> dict[str, dict[str, "HostCard"]]:
+def _guests(reached: list[hosts_over_ssh.Reached]) -> dict[str, tuple["Guest", ...]]:
+    """Of hosts without virsh nothing is said: theirs may run in a container."""
+    from gpufarm.claims import domains
+    from gpufarm.system import ssh
+
+    found = {}
+    for host, to, config in reached:
+        done = ssh.run_there(to, "sh -s", stdin=DOMAINS, timeout=ssh.READ_SECONDS, config=config)
+        if done.status == NO_VIRSH:
+            continue
+        if done.status:
+            said = printable(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else b"")
+            raise DomainInvalid(to, f"virsh ended with status {done.status}: {said}")
+        found[host] = domains.parse(decoded(done.stdout), to)
+    return found
+
+
+def _hosts(
+    parsed: argparse.Namespace, reached: list[hosts_over_ssh.Reached]
+) -> dict[str, dict[str, "HostCard"]]:
     from gpufarm.host import facts
     from gpufarm.system import ssh
     from gpufarm.system.capture import Captured, open_root
 
     captured = {host: open_root(Path(file)) for host, file in parsed.capture}
-    reached = {host: Captured(ssh.read(to, parsed.ssh_config), to) for host, to in parsed.ssh}
-    return {host: functions(facts.read(root)) for host, root in {**captured, **reached}.items()}
+    read = {host: Captured(ssh.read(to, config), to) for host, to, config in reached}
+    return {host: functions(facts.read(root)) for host, root in {**captured, **read}.items()}
 
 
 def functions(facts: "HostFacts") -> dict[str, "HostCard"]:

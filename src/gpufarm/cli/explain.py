@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gpufarm.cli import scheduler_source
+from gpufarm.cli import compute_logs, scheduler_source
 from gpufarm.cli.base import Lister, UsageError
 
 MESSAGE_WIDTH = 46
@@ -33,6 +33,9 @@ class Explain(Lister):
 
         # what hides behind "No valid host was found."
         gpufarm explain train-1
+
+        # and behind "Exhausted all hosts available": what a nova-compute's log says of the cards
+        gpufarm explain train-1 --ssh hyper18=root@hyper18
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -45,6 +48,7 @@ class Explain(Lister):
             "--count", type=int, default=1, metavar="N", help="how many (default: 1)"
         )
         scheduler_source.add_options(parser)
+        compute_logs.add(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
@@ -61,6 +65,7 @@ class Explain(Lister):
                 project=parsed_args.project,
                 count=parsed_args.count,
                 known=scheduler_source.question(connection, parsed_args),
+                logs=compute_logs.source(parsed_args, connection),
             )
             found, notes = asking.answer(connection, wish, progress.advance)
         for text in notes:

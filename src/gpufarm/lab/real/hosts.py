@@ -114,9 +114,9 @@ def up(lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note) -
 
     def one(each: Wanted) -> None:
         machine = saved.machine(each.name, each.cards, reaches, disk)
-        running = store.running(store.folder(lab.state, each.name)) is not None
+        ran = store.running(store.folder(lab.state, each.name)) is not None
         reached = virthost.keep(lab.state, machine, image, note)
-        if prepare and not running:
+        if prepare and not ran:
             began = time.monotonic()
             prepare(reached, machine)
             note(f"{each.name} is prepared: {time.monotonic() - began:.1f} s")
@@ -134,6 +134,12 @@ def stop(lab: Lab) -> None:
     if lab.real:
         with ThreadPoolExecutor(len(lab.real)) as pool:
             list(pool.map(lambda name: virthost.stop(lab.state, name), lab.real))
+
+
+def running(lab: Lab) -> tuple[Guest, ...]:
+    """Those that run, for commands."""
+    found = (name for name in lab.real if store.running(store.folder(lab.state, name)))
+    return tuple(virthost.reach(lab.state, name) for name in found)
 
 
 def has_role(lab: Lab, role: str) -> bool:

@@ -1,0 +1,44 @@
+"""--ssh HOST=DEST: compute hosts that a command reads over SSH, by their names in Nova."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Reached(NamedTuple):
+    """A compute host over SSH, by its name in Nova."""
+
+    host: str
+    destination: str
+    config: Path | None
+
+
+def pair(text: str) -> tuple[str, str]:
+    """HOST and the rest of HOST=..., for argparse."""
+    host, equals, value = text.partition("=")
+    if not (host and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST=..., with a host as Nova names it")
+    return host, value
+
+
+def add(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --ssh and --ssh-config; `what` is read there."""
+    parser.add_argument(
+        "--ssh",
+        metavar="HOST=DEST",
+        action="append",
+        default=[],
+        type=pair,
+        help=f"of a compute host: {what}, over SSH; may be given several times",
+    )
+    parser.add_argument("--ssh-config", metavar="FILE", type=Path, help="ssh's configuration file")
+
+
+def reached(parsed: argparse.Namespace, lab: Any) -> list[Reached]:
+    """Those that the options name, and the real hosts of the lab that run."""
+    found = []
+    if lab is not None:
+        from gpufarm.lab.real import hosts
+
+        found = [Reached(each.name, each.name, each.config) for each in hosts.running(lab)]
+    return [*found, *(Reached(host, to, parsed.ssh_config) for host, to in parsed.ssh)]
