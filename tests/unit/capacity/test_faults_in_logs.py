@@ -10,7 +10,7 @@ SERVER = "[instance: 5d0c2f5e-5f40-4b6c-8f0a-94b1e4a1f7d1]"
 CARD = "0000:01:00.0"
 
 SEEN = {
-    f"qemu unexpectedly closed the monitor: vfio {CARD}: group 12 is not viable": "IOMMU group 12 is not viable",
+    f"qemu closed the monitor: vfio {CARD}: group 12 is not viable": "IOMMU group 12 is",
     "libvirt.libvirtError: Requested operation is not valid: PCI device "
     f"{CARD} is in use by driver QEMU, domain foreign": "guest foreign holds it",
     f"vfio {CARD}: failed to open /dev/vfio/12: Device or resource busy": "outside of libvirt",
