@@ -18,6 +18,7 @@ from gpufarm.lab import config, farm_settings, ports, services, state, superviso
 from gpufarm.lab.environment import paste_files
 from gpufarm.lab.identity import compute_id
 from gpufarm.lab.real import hosts as real_hosts
+from gpufarm.lab.real import saved
 from gpufarm.lab.real.hosts import Prepare, Wanted
 from gpufarm.lab.state import APIS, BROKER_PORTS, Lab, Mode
 from gpufarm.lab.virthost import host as virthost
@@ -112,17 +113,16 @@ def up(request: Request, default_hosts: tuple[HostFile, ...], note: Note) -> Lab
             raise DiskFull(str(folder), NEEDED_MB, free)
         before = state.load(folder) if (folder / "lab.json").exists() else None
         hosts = _hosts(request, before, default_hosts)
+        if _real(request, before):
+            saved.get(note)  # it may take minutes: before anything runs
         try:
             if before is not None and state.supervisor(folder):
-                lab = _resume(request, before, hosts, note)
-            else:
-                lab = _start(request, before, hosts, note)
+                return _resume(request, before, hosts, note)
+            return _start(request, before, hosts, note)
         except BaseException:
             if before is not None:
                 state.save(before)  # hosts with which it did not start are not kept
             raise
-        real_hosts.up(lab, real_hosts.wanted(lab, request.real), request.prepare, note)
-        return lab
 
 
 def _check_path(folder: Path) -> None:
@@ -235,7 +235,9 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
             generations[process.name] = generations.get(process.name, 0) + 1
     for database in config.DATABASES if changed else ():
         template.make_own(lab, state.lab_secrets(lab.state), database)
-    _run_wanted(lab, generations, note)
+    with _real_hosts(lab, request, note) as join:
+        _run_wanted(lab, generations, note)
+        join()
     return lab
 
 
@@ -271,11 +273,21 @@ def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], no
             note("the first lab with these packages: making its databases takes a while longer")
         state.want(folder, {process.name: 1 for process in services.processes(lab)})
         go()
-        _wait(lab, note)
+        with _real_hosts(lab, request, note) as join:
+            _wait(lab, note)
+            join()
     except BaseException:
+        real_hosts.stop(lab)
         _end(folder)
         raise
     return lab
+
+
+def _real_hosts(
+    lab: Lab, request: Request, note: Note
+) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    wanted = real_hosts.wanted(lab, request.real)
+    return real_hosts.coming_up(lab, wanted, request.prepare, note)
 
 
 def _prepare(lab: Lab, hosts: tuple[HostFile, ...], paste: dict[str, Path] | None = None) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from gpufarm.cli import claims_source
+from gpufarm.cli import claims_source, hosts_over_ssh
 from gpufarm.cli.base import UsageError
 from gpufarm.model.facts import Holder, HostFacts, PciFunction
 
@@ -18,7 +18,7 @@ def test_an_age_that_is_none(minutes: float) -> None:
 @pytest.mark.parametrize("text", ["hyper18", "=x", "hyper18=", ""])
 def test_a_layer_of_no_host(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="HOST="):
-        claims_source._pair(text)
+        hosts_over_ssh.pair(text)
 
 
 def test_who_has_a_function_open() -> None:

@@ -4,11 +4,12 @@ A real host outlives `lab down` with its disk and its servers, as a simulated on
 then. What it runs with of a farm lies on the host only: a drop-in that it reads beside nova.conf.
 """
 
+import contextlib
 import datetime as dt
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -101,18 +102,23 @@ def wanted(lab: Lab, asked: Iterable[Wanted]) -> tuple[Wanted, ...]:
     return tuple({**had, **{each.name: each for each in asked}}.values())
 
 
-def up(lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note) -> None:
-    """Start those hosts where they do not run, and return once Nova has all of them.
+@contextlib.contextmanager
+def coming_up(
+    lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note
+) -> Iterator[Callable[[], None]]:
+    """Start those hosts, where they do not run, beside the rest of the lab.
 
-    Raises LabError, and what `prepare` raises.
+    What it yields is to be called once the lab's services serve: it has the hosts join, and returns
+    when Nova has all of them. It raises LabError, and what `prepare` raises.
     """
     found = tuple(asked)
     if not found:
+        yield lambda: None
         return
     image, disk = saved.get(note), nova_disk.get(note)
     reaches = settings.reaches(lab)
 
-    def one(each: Wanted) -> None:
+    def start(each: Wanted) -> Guest:
         machine = saved.machine(each.name, each.cards, reaches, disk)
         ran = store.running(store.folder(lab.state, each.name)) is not None
         reached = virthost.keep(lab.state, machine, image, note)
@@ -120,13 +126,17 @@ def up(lab: Lab, asked: Iterable[Wanted], prepare: Prepare | None, note: Note) -
             began = time.monotonic()
             prepare(reached, machine)
             note(f"{each.name} is prepared: {time.monotonic() - began:.1f} s")
-        _join(lab, reached)
+        return reached
 
     since = dict.fromkeys((each.name for each in found), time.time())
     with ThreadPoolExecutor(len(found)) as pool:
-        for done in [pool.submit(one, each) for each in found]:
-            done.result()
-    _wait(lab, since, note)
+        started = [pool.submit(start, each) for each in found]
+
+        def join() -> None:
+            list(pool.map(lambda each: _join(lab, each.result()), started))
+            _wait(lab, since, note)
+
+        yield join
 
 
 def stop(lab: Lab) -> None:
