@@ -126,6 +126,7 @@ def test_a_card_that_a_foreign_guest_holds(real_lab: RunningLab) -> None:
     assert real_lab.run("claims", "check", "--older-than", "0").returncode == 0
 
 
+@pytest.mark.long
 def test_a_group_that_is_not_viable(real_lab: RunningLab) -> None:
     """The audio function goes to the host's sound driver, as where nobody prepared the host."""
     rebind(real_lab, GTX_AUDIO, "")
