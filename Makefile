@@ -99,7 +99,7 @@ bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and it
 
 lock: $(MADE)-dev ## lock the dependencies anew
 	@for file in lab dev; do \
-		extra=$$([ $$file = dev ] && echo "--group dev -c requirements/lab.txt"); \
+		extra=$$([ $$file = dev ] && echo "--group dev --extra simulate -c requirements/lab.txt"); \
 		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra lab $$extra --universal \
 			--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 			--no-emit-package gpufarm-nova --no-header -o requirements/$$file.txt; \

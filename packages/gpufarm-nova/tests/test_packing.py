@@ -60,12 +60,10 @@ def test_models_of_cards_are_counted_apart():
 def test_it_says_what_is_lost():
     supply = PACKING.supply([])
     assert PACKING.why(host(8, k40c=2), Amounts(2, 4096), NO_CARDS, supply) == (
-        "room for 1 of 2 servers of g1.small",
-        "room for 1 of 1 servers of g1.large",
+        "1 of 2 rooms for g1.small",
+        "1 of 1 rooms for g1.large",
     )
-    assert PACKING.why(host(8, k40c=0), Amounts(2, 4096), NO_CARDS, supply) == (
-        "no room for any GPU flavor",
-    )
+    assert PACKING.why(host(8, k40c=0), Amounts(2, 4096), NO_CARDS, supply) == ()
 
 
 @given(

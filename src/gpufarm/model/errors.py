@@ -34,6 +34,10 @@ GpufarmError
 │   ├── ServiceNotUp      a service did not stay up after its restart
 │   ├── JournalInvalid    what a host says of earlier changes cannot be read
 │   └── InventoryInvalid  a list of hosts that cannot be taken as it is
+├── SimulationError       a simulation that cannot be run
+│   ├── TraceInvalid      a file of nodes or requests that cannot be taken as it is
+│   ├── SimulationImpossible
+│   └── PartMissing       a library that only this command needs
 └── LabError
     ├── LabNotRunning
     ├── LabIncomplete     a part of the environment that the lab needs is missing
@@ -379,6 +383,36 @@ class InventoryInvalid(HostError):
         self.file = file
         self.problem = problem
         super().__init__(f"{file}: {problem}")
+
+
+class SimulationError(GpufarmError):
+    code = "SIMULATION"
+
+
+class TraceInvalid(SimulationError):
+    """`line` counts from 1; 0 for all of the file."""
+
+    code = "TRACE_INVALID"
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        self.file = file
+        self.line = line
+        self.problem = problem
+        super().__init__(f"{file}: {f'line {line}: ' if line else ''}{problem}")
+
+
+class SimulationImpossible(SimulationError):
+    code = "SIMULATION_IMPOSSIBLE"
+
+
+class PartMissing(SimulationError):
+    """`extra` of gpufarm's brings it."""
+
+    code = "PART_MISSING"
+
+    def __init__(self, problem: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{problem}: `pip install 'gpufarm[{extra}]'`")
 
 
 class LabError(GpufarmError):

@@ -55,7 +55,7 @@ class State:
 
     def __init__(self, lab: RunningLab, seed: int, undo: contextlib.ExitStack) -> None:
         self.lab = lab
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.undo = undo
         self.compute, self.placement = lab.connection.compute, lab.connection.placement
         self.done: list[str] = []

@@ -78,7 +78,7 @@ class Worker:
     def __init__(self, state: RunningLab, oracle: Oracle, seed: int, more: Callable[[], bool]):
         self.lab = ClaimsLab(RunningLab(state.state))
         self.oracle, self.more = oracle, more
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.servers: list[str] = []
         self.name_of_next = f"churn-{seed}"
 
