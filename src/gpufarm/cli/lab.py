@@ -79,6 +79,13 @@ class Up(Lister):
             help="have that many real hosts, real-1 to real-N, with --card each; split mode",
         )
         lab_cards.add(parser, f" (default: {real_hosts.DEFAULT_CARD})")
+        parser.add_argument(
+            "--schedulers",
+            type=int,
+            choices=range(1, 10),
+            metavar="N",
+            help="how many nova-schedulers, in split mode (1 to 9; default: 1)",
+        )
         add_state(parser)
         return parser
 
@@ -93,6 +100,7 @@ class Up(Lister):
             hosts=hosts,
             real=real,
             prepare=lab_real.prepare,
+            schedulers=parsed_args.schedulers,
         )
         with self.progress("starting the lab") as progress:
             lab = up.up(request, () if real else default(), progress.advance)

@@ -253,6 +253,8 @@ def _nova(lab: Lab, secrets: Secrets, paste: Path) -> dict[str, Section]:
         "quota": {"cores": -1, "ram": -1, "instances": -1},
         "compute": {"live_migration_wait_for_vif_plug": False},
         "oslo_messaging_rabbit": {"heartbeat_in_pthread": False},
+        # So that a cordon counts at once, as everything else does in a lab.
+        "gpufarm": {"refresh_seconds": 1},
     }
 
 

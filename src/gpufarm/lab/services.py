@@ -10,15 +10,21 @@ BROKER = ("epmd", "rabbitmq")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A service as the user knows it; `host` for a nova-compute only."""
+    """A service as the user knows it; `host` for a nova-compute only, `number` from 1 on where
+    there are several."""
 
     name: str
     host: str | None = None
+    number: int = 1
+
+    @property
+    def title(self) -> str:
+        return self.name if self.number == 1 else f"{self.name}-{self.number}"
 
     @property
     def key(self) -> str:
         """Its name in the lab's files."""
-        return self.name if self.host is None else f"{self.name}@{self.host}"
+        return self.title if self.host is None else f"{self.title}@{self.host}"
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -55,14 +61,18 @@ def _split(lab: Lab) -> tuple[Process, ...]:
         *(Process(name, (Service(name),)) for name in BROKER),
         Process("nova-conductor", (Service("nova-conductor"),), after=before_conductor),
         *(
-            Process(name, (Service(name),), after=after_conductor)
-            for name in ("nova-scheduler", "nova-api")
+            Process(service.key, (service,), after=after_conductor)
+            for service in (*_schedulers(lab), Service("nova-api"))
         ),
         *(
             Process(service.key, (service,), after=after_conductor)
             for service in (Service(COMPUTE, host) for host in lab.hosts)
         ),
     )
+
+
+def _schedulers(lab: Lab) -> tuple[Service, ...]:
+    return tuple(Service("nova-scheduler", number=each + 1) for each in range(lab.schedulers))
 
 
 def serves(lab: Lab, service: str, generation: int | None = None) -> bool:

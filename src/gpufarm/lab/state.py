@@ -31,6 +31,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     """A lab as it was last started. `ports` by service.
 
     `hosts` are the names of its simulated hosts, `real` those of its virtual hosts with Nova.
+    There are several `schedulers` in split mode only.
     """
 
     state: Path
@@ -38,6 +39,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int]
     hosts: tuple[str, ...]
     real: tuple[str, ...] = ()
+    schedulers: int = 1
 
     def url(self, service: str) -> str:
         """The address of an API of this lab."""
@@ -126,7 +128,13 @@ def _damaged(path: Path, problem: str | None) -> LabError:
 
 def save(lab: Lab) -> None:
     # Without the folder, which may be moved.
-    data = {"mode": lab.mode, "ports": lab.ports, "hosts": lab.hosts, "real": lab.real}
+    data = {
+        "mode": lab.mode,
+        "ports": lab.ports,
+        "hosts": lab.hosts,
+        "real": lab.real,
+        "schedulers": lab.schedulers,
+    }
     text = msgspec.json.format(msgspec.json.encode(data), indent=1)
     files.write(lab.path("lab.json"), text, files.SECRET)
 

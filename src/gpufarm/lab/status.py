@@ -68,7 +68,7 @@ def _rows(
     age = int(time.time() - alive.started) if alive else None
     return [
         ServiceStatus(
-            service=service.name,
+            service=service.title,
             host=service.host,
             healthy=alive is not None
             and services.serves(lab, service.key)

@@ -90,6 +90,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[HostFile, ...] | None = None
     real: tuple[Wanted, ...] = ()
     prepare: Prepare | None = None
+    schedulers: int | None = None
 
 
 @contextlib.contextmanager
@@ -220,6 +221,10 @@ def _resume(request: Request, lab: Lab, hosts: tuple[HostFile, ...], note: Note)
             f"{lab.state}: the lab runs in mode {lab.mode}: `gpufarm lab down` first, then up "
             f"--mode {request.mode}"
         )
+    if request.schedulers not in {None, lab.schedulers}:
+        raise LabError(
+            f"{lab.state}: the lab runs with {lab.schedulers} schedulers: `gpufarm lab down` first"
+        )
     changed = {host.name for host in hosts if host.name not in lab.hosts}
     changed |= {
         host.name for host in hosts if host.name in lab.hosts and lab.host(host.name) != host
@@ -246,6 +251,9 @@ def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], no
     mode = request.mode or (before.mode if before else "single")
     if mode == "single" and _real(request, before):
         raise LabError("real hosts need the lab in mode split: over RabbitMQ they find its Nova")
+    schedulers = request.schedulers or (before.schedulers if before else 1)
+    if mode == "single" and schedulers > 1:
+        raise LabError(f"{folder}: several schedulers need --mode split: a process for each")
     had_ports = before.ports if before else {}
     paste = paste_files(mode)
     for name in FOLDERS:
@@ -265,6 +273,7 @@ def _start(request: Request, before: Lab | None, hosts: tuple[HostFile, ...], no
             ports=numbers,
             hosts=tuple(host.name for host in hosts),
             real=_real(request, before),
+            schedulers=schedulers,
         )
         go = supervisor.launch(folder, sockets)
     try:

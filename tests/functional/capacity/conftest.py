@@ -21,6 +21,11 @@ def cards(lab: RunningLab) -> Iterator[RunningLab]:
     for flavor in compute.flavors():
         if flavor.name.startswith("t."):
             compute.delete_flavor(flavor)
+    for found in compute.aggregates():
+        if found.name == "t-near":
+            for host in found.hosts:
+                compute.remove_host_from_aggregate(found, host)
+            compute.delete_aggregate(found)
     for found in image.images():
         if found.name == "t.image":
             image.delete_image(found)

@@ -120,7 +120,7 @@ def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], Any]:
         module = importlib.import_module(rpcapi)
         made = nova_service.Service.create(
             binary=binary,
-            host=service.host or config.CONTROLLER,
+            host=service.host or _controller(service),
             topic=module.RPC_TOPIC,
             topic_alt=getattr(module, "RPC_TOPIC_ALT", None),
         )
@@ -129,6 +129,11 @@ def _starter(binary: str, rpcapi: str) -> Callable[[Runner, Service], Any]:
         return made
 
     return start
+
+
+def _controller(service: Service) -> str:
+    """As Nova knows it: each of several services of one name needs a host name of its own."""
+    return config.CONTROLLER + service.title.removeprefix(service.name)
 
 
 _START: dict[str, Callable[[Runner, Service], Any]] = {
