@@ -125,4 +125,5 @@ class ClaimsLab:
         # A server's that was moved and deleted soon after goes with nova-compute's next report.
         self.wait(lambda: not self.rows(), "Nova's table has every card free", REPORTS_SECONDS)
         for host in self.hosts:
+            self.run("host", "undrain", host)
             self.run("host", "uncordon", host, "--cleaned")

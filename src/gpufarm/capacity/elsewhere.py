@@ -69,11 +69,11 @@ def refusal(
     asked_for = wanted(snapshot, found)
     if asked_for is None:
         return None
-    reason = admission.of_hosts(_only(snapshot, leaving, to), asked_for)
+    reason = admission.of_hosts(without(snapshot, leaving, to), asked_for)
     return reason and f"{f'host {to}' if to else f'hosts other than {leaving}'}: {reason}"
 
 
-def _only(snapshot: Snapshot, leaving: str, to: str | None) -> Snapshot:
+def without(snapshot: Snapshot, leaving: str, to: str | None = None) -> Snapshot:
     """The snapshot without that host, or with the one that it goes to alone."""
     names = snapshot.host_names()
     roots = {uuid for uuid, host in names.items() if host != leaving and to in (None, host)}

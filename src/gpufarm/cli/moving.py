@@ -5,6 +5,7 @@ server and the hosts between which it moved.
 """
 
 import argparse
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,12 +75,14 @@ class CloudDoor:
         told: Callable[[str], None],
         *,
         database_write: bool,
+        stop: threading.Event | None = None,
     ) -> None:
         self._connection = connection
         self._sources = sources
         self._ledger = ledger
         self._told = told
         self._database_write = database_write
+        self._stop = stop or threading.Event()
         self.unfinished = False
         """Whether something could be repaired, and may not be."""
 
@@ -95,8 +98,11 @@ class CloudDoor:
             at=time.time(),
         )
 
-    def migrate(self, server: str, target: str | None) -> None:
-        moves.migrate(self._connection, server, target)
+    def migrate(self, move: Move) -> None:
+        if move.live:
+            moves.migrate_live(self._connection, move.server, move.target)
+        else:
+            moves.migrate(self._connection, move.server, move.target)
 
     def confirm(self, server: str) -> None:
         moves.confirm(self._connection, server)
@@ -114,7 +120,9 @@ class CloudDoor:
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        """KeyboardInterrupt where another thread was interrupted meanwhile."""
+        if self._stop.wait(seconds):
+            raise KeyboardInterrupt
 
     def heal(self, move: Move, host: str) -> tuple[str, ...]:
         """What is left of the server's wrong claims, each with what to do."""

@@ -8,12 +8,18 @@ from gpufarm.cloud.rest import call, get
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-MOVING = frozenset(("migrate", "confirmResize", "reboot"))
+MOVING = frozenset(("migrate", "live-migration", "confirmResize", "reboot"))
 
 
 def migrate(connection: "Connection", server_id: str, host: str | None) -> None:
     """Move it cold, to `host` if that passes the scheduler. Raises CloudError."""
     _act(connection, server_id, "moving", {"migrate": {"host": host} if host else None})
+
+
+def migrate_live(connection: "Connection", server_id: str, host: str | None) -> None:
+    """Move it while it runs. Raises CloudError."""
+    body = {"os-migrateLive": {"host": host, "block_migration": "auto"}}
+    _act(connection, server_id, "moving", body)
 
 
 def confirm(connection: "Connection", server_id: str) -> None:

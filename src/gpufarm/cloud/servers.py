@@ -28,12 +28,12 @@ def named(connection: "Connection", name: str) -> tuple[Server, ...]:
     with faults("reading servers"):
         # Nova matches a part of the name, or a regular expression, depending on its database.
         found = pages(connection.compute, "/servers/detail", "servers")
-        return tuple(_server(entry) for entry in found if entry["name"] == name)
+        return tuple(value(entry) for entry in found if entry["name"] == name)
 
 
 def show(connection: "Connection", server_id: str) -> Server:
     with faults("reading a server"):
-        return _server(get(connection.compute, f"/servers/{server_id}")["server"])
+        return value(get(connection.compute, f"/servers/{server_id}")["server"])
 
 
 def image_id(connection: "Connection", name_or_id: str) -> str:
@@ -69,7 +69,7 @@ def find(connection: "Connection", name_or_id: str) -> Server | None:
         answer = connection.compute.get(f"/servers/{quote(name_or_id, safe='')}")
         if answer.status_code != HTTPStatus.NOT_FOUND:
             raise_for(answer)
-            return _server(answer.json()["server"])
+            return value(answer.json()["server"])
         query = [("all_tenants", "1")]
         found = [
             entry
@@ -118,7 +118,7 @@ def create(connection: "Connection", order: Order, flavor_id: str) -> str:
     if order.zone:
         asked["availability_zone"] = order.zone
     with faults(f"creating server {order.name}"):
-        return str(connection.compute.create_server(**asked).id)
+        return str(connection.compute.createvalue(**asked).id)
 
 
 def follow(
@@ -173,7 +173,8 @@ def _networks(connection: "Connection", network: str) -> Any:
     return [{"uuid": found.id}]
 
 
-def _server(entry: dict[str, Any]) -> Server:
+def value(entry: dict[str, Any]) -> Server:
+    """Of a server as Nova shows it in detail."""
     return Server(
         id=entry["id"],
         name=entry["name"],

@@ -17,7 +17,7 @@ class Move(Value, frozen=True):
     """What began: `server` is an id, `target` the host that was asked for, if one was.
 
     `running` says whether it ran before, `after` is the number of its newest migration before
-    this one, 0 without any.
+    this one, 0 without any. `live`: it is moved while it runs.
     """
 
     server: str
@@ -25,6 +25,7 @@ class Move(Value, frozen=True):
     target: str | None
     running: bool
     after: int
+    live: bool = False
 
 
 class Standing(Value, frozen=True):

@@ -15,6 +15,7 @@ from gpufarm.model.claims import Migration, ServerState
 from gpufarm.model.moves import OVER, Move, Standing
 
 WAITS = "VERIFY_RESIZE"
+COLD = frozenset(("migration", "resize"))
 OFF = frozenset(("migrating", "post-migrating"))
 """States of a migration in which the source has turned the guest off, and the target has not turned
 it on."""
@@ -73,6 +74,11 @@ class Case(msgspec.Struct, frozen=True):
         return self.standing.server
 
     @property
+    def over(self) -> bool:
+        """Whether Nova has given the move up, or ended it."""
+        return self.made is not None and self.made.status in OVER
+
+    @property
     def made(self) -> Migration | None:
         """The migration of this move, once Nova has made it."""
         last = self.standing.migration
@@ -100,7 +106,7 @@ def begin(standing: Standing, target: str | None) -> Move:
 
 
 def _under_way(server: ServerState, last: Migration) -> bool:
-    if last.kind not in {"migration", "resize"}:
+    if last.kind not in COLD:
         return False
     return last.status not in OVER or server.status in {WAITS, "RESIZE", "ERROR"}
 
@@ -131,6 +137,10 @@ def decide(case: Case) -> Decision:
 def _busy(case: Case, task: str) -> Decision:
     if task == "deleting":
         return End("stopped", "it is being deleted")
+    if case.server.status == "ERROR" and case.over and not case.done.settled:
+        # A source that was started anew in resize_prep, and then read what it was to do: it fails
+        # before it touches the guest (compute/manager.py, _init_instance, _resize_instance).
+        return Step("settle")
     if not task.startswith("resize_"):
         return Wait(f"{case.server.status} ({task})")
     if task == "resize_migrating":
@@ -200,11 +210,14 @@ def _settled(case: Case) -> Decision:
             return End("moved")
         return End("back") if done.started else Step("start")
     if made.status not in OVER:
-        return _heal(case, f"its migration {made.id} is {made.status}, and nobody goes on with it")
+        hangs = f"its migration {made.id} is {made.status}, and nobody goes on with it"
+        # One of a server that runs ends after the server's task.
+        return _heal(case, hangs) if made.kind in COLD else Wait(f"its {made.status} migration")
     # A server that was taken out of a task that hung was set ACTIVE, whether it runs or not.
     off = done.off or case.server.status == "SHUTOFF"
-    if move.running and off and not done.restarted and made.status != "confirmed":
+    clean = made.status in {"confirmed", "completed"}
+    if move.running and off and not done.restarted and not clean:
         return Step("restart")
     if away:
-        return End("moved", cleaned=made.status == "confirmed")
+        return End("moved", cleaned=clean)
     return End("back", f"migration {made.id} is {made.status}")

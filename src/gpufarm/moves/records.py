@@ -22,8 +22,14 @@ def read(folder: Path, server: str) -> Move | None:
     """None where no move of it was interrupted; a file that cannot be read counts as none."""
     try:
         return msgspec.json.decode(_path(folder, server).read_bytes(), type=Move)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, ValueError):
         return None
+
+
+def every(folder: Path) -> list[Move]:
+    """Every move that was interrupted, by the server's id."""
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    return [move for name in names if (move := read(folder, name)) is not None]
 
 
 def put(folder: Path, move: Move) -> None:

@@ -53,7 +53,7 @@ class ModelNova:
         self._call("look")
         return Standing(server=self.server, migration=self.migration, down=self.down, at=self.clock)
 
-    def migrate(self, _: str, __: str | None) -> None:
+    def migrate(self, _: Move) -> None:
         self._call("migrate")
         number = self.migration.id + 1 if self.migration else 1
         self.migration = Migration(

@@ -16,6 +16,9 @@ LIMITS = Limits(timeout=3600, patience=600)
 PLACES = [None, *(name for name in NAMES if name not in {"verify", "done"})]
 
 
+MOVE = Move(server=SERVER, source="a", target=None, running=True, after=0)
+
+
 def nothing() -> None:
     """Admitted."""
 
@@ -122,9 +125,8 @@ def test_refused_before_anything_is_asked() -> None:
     def refuse() -> None:
         raise NotAdmitted("f", "all in use")
 
-    move = Move(server=SERVER, source="a", target=None, running=True, after=0)
     with pytest.raises(NotAdmitted):
-        carry_out(nova, move, LIMITS, lambda _: None, refuse)
+        carry_out(nova, MOVE, LIMITS, lambda _: None, refuse)
     assert nova.calls == ["look"]
 
 
@@ -136,17 +138,28 @@ def test_a_compute_that_is_down_is_named() -> None:
     assert not stopped.value.back
 
 
+def test_a_source_that_was_started_anew_before_it_read_what_it_was_to_do() -> None:
+    """Seen with Nova 34: ERROR with a task, the migration in error, and the guest runs."""
+    nova = ModelNova()
+    nova.migrate(MOVE)
+    nova._fail("migrating")
+    nova._set(task="resize_migrating")
+    with pytest.raises(ServerNotMoved, match="back on a, ACTIVE: boom") as stopped:
+        run(nova)
+    assert stopped.value.back
+    assert "restart" not in nova.calls
+
+
 def test_the_time_is_over_and_it_goes_on() -> None:
     nova = ModelNova(hangs="finish")
-    move = Move(server=SERVER, source="a", target=None, running=True, after=0)
     with pytest.raises(ServerNotMoved, match="run this again"):
-        carry_out(nova, move, Limits(timeout=60, patience=600), lambda _: None, nothing)
-    assert run(nova, move).host == "b"
+        carry_out(nova, MOVE, Limits(timeout=60, patience=600), lambda _: None, nothing)
+    assert run(nova, MOVE).host == "b"
 
 
 def test_a_resize_of_its_user_is_left_alone() -> None:
     nova = ModelNova()
-    nova.migrate(SERVER, None)
+    nova.migrate(MOVE)
     assert nova.migration
     nova.migration = replace(nova.migration, kind="resize")
     with pytest.raises(ServerNotMoved, match="waits for its user"):
@@ -155,7 +168,7 @@ def test_a_resize_of_its_user_is_left_alone() -> None:
 
 def test_it_waits_on_another_host_than_was_asked_for() -> None:
     nova = ModelNova()
-    nova.migrate(SERVER, None)
+    nova.migrate(MOVE)
     nova._enter("verify")
     with pytest.raises(ServerNotMoved, match="resize revert"):
         run(nova, target="c")
