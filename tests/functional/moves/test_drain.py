@@ -96,7 +96,7 @@ def test_what_cannot_be_moved_is_listed_and_stays(moving: ClaimsLab) -> None:
     shown = moving.json("card", "list", "--host", SOURCE)
     left = [row["address"] for row in shown if row["state"] == "cordoned"]
     assert len(left) <= 1, "what was closed before stays closed, if nobody held it"
-    assert {row["why"] for row in shown} == {None, "broken"}
+    assert {row["reason"] for row in shown} == {None, "broken"}
 
 
 @pytest.mark.parametrize(
