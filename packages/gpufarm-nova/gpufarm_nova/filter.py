@@ -38,40 +38,26 @@ class GpuReserveFilter(filters.BaseHostFilter):
     def __init__(self) -> None:
         super().__init__()
         self._settings = options.read(nova.conf.CONF)
-        self._reader = shared(self._settings)
+        self.reader = shared(self._settings)
         self.faults = Once(LOG)
 
     def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
         """False where the server would take of what is kept. An error lets the host pass."""
         try:
             refusal = self._refusal(host_state, spec_obj)
+            if refusal is not None and LOG.isEnabledFor(logging.DEBUG):
+                _say(refusal, spec_obj)
         except Exception as error:  # noqa: BLE001 - whatever it is, scheduling goes on
             self.faults.log(error, "GpuReserveFilter lets %s pass", host_state.nodename)
             return True
-        if refusal is None:
-            return True
-        if LOG.isEnabledFor(logging.DEBUG):
-            self._say(refusal, spec_obj)
-        return False
-
-    def _say(self, refusal: Refusal, spec: Any) -> None:
-        LOG.debug(
-            "%(where)s keeps %(vcpus)g vCPU and %(memory_mb)g MiB for free cards (%(cards)s); the "
-            "server needs %(needed)g %(what)s, and %(available)g are left beside that",
-            {
-                "where": refusal.where,
-                "vcpus": refusal.keep.vcpus,
-                "memory_mb": refusal.keep.memory_mb,
-                "cards": ", ".join(f"{number} {name}" for name, number in refusal.cards.items()),
-                **refusal.missing._asdict(),
-            },
-            instance_uuid=spec.instance_uuid,
-        )
+        return refusal is None
 
     def _refusal(self, state: Any, spec: Any) -> Refusal | None:
-        settings, reading = self._settings, self._reader.reading()
+        settings, reading = self._settings, self.reader.reading()
         cards = hosts.free(state, settings, reading)
         if not any(cards.values()) or hosts.asked(spec, settings):
+            return None
+        if reading.lesson and state.nodename in reading.lesson.open_hosts:
             return None
         host = hosts.place(state, spec, hosts.whole(state, settings, reading, cards))
         for place in itertools.chain([host], hosts.cells(state, spec, settings, reading)):
@@ -80,3 +66,18 @@ class GpuReserveFilter(filters.BaseHostFilter):
             if missing is not None:
                 return Refusal(place.name, keep, place.host.free, missing)
         return None
+
+
+def _say(refusal: Refusal, spec: Any) -> None:
+    LOG.debug(
+        "%(where)s keeps %(vcpus).10g vCPU and %(memory_mb).10g MiB for free cards (%(cards)s); "
+        "the server needs %(needed).10g %(what)s, and %(available).10g are left beside that",
+        {
+            "where": refusal.where,
+            "vcpus": refusal.keep.vcpus,
+            "memory_mb": refusal.keep.memory_mb,
+            "cards": ", ".join(f"{number} {name}" for name, number in refusal.cards.items()),
+            **refusal.missing._asdict(),
+        },
+        instance_uuid=spec.instance_uuid,
+    )

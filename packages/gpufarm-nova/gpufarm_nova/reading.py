@@ -1,4 +1,4 @@
-"""What no HostState says: which cards nobody can take, and how many cards a host has.
+"""What no HostState says: cards that nobody can take, how many a host has, what was learned.
 
 Cordoned cards are records of gpufarm (docs/decisions/0009-cordons.md). One-time-use cards (Nova
 32) stay reserved in Placement from when a server takes them until somebody cleans them. How many
@@ -13,7 +13,7 @@ large or too small for a while, and nothing else:
 - a card that was closed just now holds its reserve for up to `refresh_seconds` more;
 - a card that was opened just now is without it for as long, and an ordinary server that came in
   between stays;
-- before the first reading no card counts as closed.
+- before the first reading no card counts as closed, and nothing as learned.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ from nova.db.main import models as cell_models
 from nova.scheduler.client import report
 from oslo_log import log as logging
 
+from gpufarm_nova.learned import LessonFile
+
 if TYPE_CHECKING:
+    from gpufarm_nova.lesson import Lesson
     from gpufarm_nova.options import Settings
 
 LOG = logging.getLogger(__name__)
@@ -62,10 +65,11 @@ Value = TypeVar("Value")
 
 class Reading(NamedTuple):
     """`closed`: names of the resource providers of cards that nobody can take. `cards`: how many
-    cards there are, by the uuid of the compute node and by NUMA node."""
+    cards there are, by the uuid of the compute node and by NUMA node. `lesson`: of packing_file."""
 
     closed: AbstractSet[str]
     cards: Counts
+    lesson: Lesson | None = None
 
 
 NOTHING = Reading(frozenset(), {})
@@ -79,6 +83,7 @@ class Reader:
         self._reading = NOTHING
         self._cordoned: AbstractSet[str] = frozenset()
         self._used: AbstractSet[str] = frozenset()
+        self._file = LessonFile(settings.packing_file)
         self._due = 0.0
         self._busy = threading.Lock()
 
@@ -103,7 +108,7 @@ class Reader:
         self._used = _kept("one-time-use cards", self._used, lambda: used(classes))
         last, models = self._reading.cards, self._settings.models
         cards = _kept("numbers of cards", last, lambda: counted(context, list(models), last))
-        self._reading = Reading(self._cordoned | self._used, cards)
+        self._reading = Reading(self._cordoned | self._used, cards, self._file.lesson())
 
 
 _readers: list[Reader] = []

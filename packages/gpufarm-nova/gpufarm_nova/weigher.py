@@ -10,7 +10,7 @@ to 1, and one host with a large loss would make all others nearly equal.
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import TYPE_CHECKING, Any, Iterable
 
 import nova.conf
 from nova.scheduler import utils, weights
@@ -20,6 +20,9 @@ from gpufarm_nova import hosts, options
 from gpufarm_nova.once import Once
 from gpufarm_nova.packing import Packing
 from gpufarm_nova.reading import shared
+
+if TYPE_CHECKING:
+    from gpufarm_nova.lesson import Lesson
 
 LOG = logging.getLogger(__name__)
 
@@ -36,8 +39,8 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
     def __init__(self) -> None:
         super().__init__()
         self._settings = options.read(nova.conf.CONF)
-        self._reader = shared(self._settings)
-        self._packing = Packing(self._settings.flavors)
+        self.reader = shared(self._settings)
+        self._rule: tuple[Lesson | None, Packing] = (None, Packing(self._settings.flavors))
         self.faults = Once(LOG)
 
     def weight_multiplier(self, host_state: Any) -> float:
@@ -59,21 +62,30 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
         return -self._losses([obj], weight_properties)[0]
 
     def _losses(self, states: list[Any], spec: Any) -> list[float]:
-        settings, reading = self._settings, self._reader.reading()
+        settings, reading = self._settings, self.reader.reading()
         asked = hosts.asked(spec, settings)
         seen = [
             hosts.whole(state, settings, reading, hosts.free(state, settings, reading))
             for state in states
         ]
-        supply = self._packing.supply(seen)
+        packing = self._packing(reading.lesson)
+        supply = packing.supply(seen)
         losses = []
         for state, host in zip(states, seen):
             place = hosts.place(state, spec, host)
             cells = list(hosts.cells(state, spec, settings, reading))
             if len(cells) == 1:
                 (place,) = cells
-            losses.append(self._packing.loss(place.host, place.server, asked, supply))
+            losses.append(packing.loss(place.host, place.server, asked, supply))
         return losses
+
+    def _packing(self, lesson: Lesson | None) -> Packing:
+        """The rule with what was learned; what it remembers stays as long as that is the same."""
+        known, packing = self._rule
+        if known is not lesson:
+            packing = Packing(self._settings.flavors, lesson)
+            self._rule = lesson, packing
+        return packing
 
 
 def ranks(losses: list[float]) -> list[float]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from oslo_utils.fixture import uuidsentinel
 
 from gpufarm_nova import reserve
-from gpufarm_nova.reading import Reading
+from gpufarm_nova.lesson import Lesson
+from gpufarm_nova.reading import NOTHING, Reading
 from gpufarm_nova.reserve import Amounts, Host
 
 K40C = {"card": "k40c", "vendor_id": "10de", "product_id": "1024", "vcpus": 4, "memory_mb": 8192}
@@ -26,7 +27,7 @@ def keeper(configure):
         from gpufarm_nova.filter import GpuReserveFilter
 
         found = GpuReserveFilter()
-        found._reader._reading = Reading(closed, cards or {})
+        found.reader._reading = Reading(closed, cards or {})
         return found
 
     return made_filter
@@ -92,6 +93,13 @@ def test_closed_cards_hold_no_reserve(keeper):
     closed = frozenset({"node1_0000:00:00.0", "node1_0000:03:00.0"})
     assert passes(keeper(closed=closed), host, made.request(16))
     assert not passes(keeper(closed=closed), host, made.request(17))
+
+
+def test_hosts_that_the_cloud_can_do_without_keep_nothing(keeper):
+    found, host = keeper(), made.host(k40cs(4))
+    found.reader._reading = NOTHING._replace(lesson=Lesson((), open_hosts=frozenset({"node1"})))
+    assert passes(found, host, made.request(24))
+    assert not passes(found, made.host(k40cs(4), name="node2"), made.request(24))
 
 
 def test_the_reserve_is_capped_by_the_fair_share_of_all_cards_of_the_host(keeper):

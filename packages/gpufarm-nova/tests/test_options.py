@@ -94,34 +94,52 @@ def test_every_option_says_what_it_is():
     assert all(option.help for option in OPTIONS)
 
 
-@pytest.mark.parametrize("setting", ["reserve = {", "reserve_share = 3", "gpu_flavors = {}"])
-def test_the_scheduler_does_not_start_with_a_wrong_setting(
-    configure, tmp_path, setting, monkeypatch
-):
-    file = tmp_path / "nova.conf"
-    file.write_text(f"[gpufarm]\n{setting}\n")
-    with pytest.raises(ValueError, match=setting.split()[0]):
-        configured_by(file, start=True)
-
-
-def configured_by(file, *, start=False):
-    from unittest import mock
-
+@pytest.fixture
+def start(configure, monkeypatch, tmp_path):
+    """Begins as nova-scheduler does, with these lines in [gpufarm]; returns its host manager."""
     import nova.conf
-    from nova.scheduler import host_manager
+    from nova.scheduler.host_manager import HostManager
+
+    conf = nova.conf.CONF
+    for name in ("refresh_cells_caches", "_init_aggregates", "_init_instance_info"):
+        monkeypatch.setattr(HostManager, name, lambda _: None)
+
+    def started(*lines):
+        file = tmp_path / "nova.conf"
+        file.write_text(
+            "[filter_scheduler]\n"
+            "available_filters = nova.scheduler.filters.all_filters\n"
+            "available_filters = gpufarm_nova.filter.GpuReserveFilter\n"
+            "enabled_filters = ComputeFilter,GpuReserveFilter\n"
+            "weight_classes = nova.scheduler.weights.all_weighers,"
+            "gpufarm_nova.weigher.GpuPackingWeigher\n"
+            "[gpufarm]\n" + "\n".join(lines)
+        )
+        conf([], project="nova", default_config_files=[str(file)])
+        return HostManager()
+
+    yield started
+    conf([], project="nova", default_config_files=[])
+
+
+def test_the_scheduler_starts_with_both(start):
+    found = start(f"reserve = {json.dumps(CARD)}", f"gpu_flavors = {json.dumps(FLAVOR)}")
+    names = [type(each).__name__ for each in found.enabled_filters]
+    assert names == ["ComputeFilter", "GpuReserveFilter"]
+    assert "GpuPackingWeigher" in [type(each).__name__ for each in found.weighers]
+
+
+@pytest.mark.parametrize("setting", ["reserve = {", "reserve_share = 3", "gpu_flavors = {}"])
+def test_the_scheduler_does_not_start_with_a_wrong_setting(start, setting):
+    with pytest.raises(ValueError, match=setting.split()[0]):
+        start(setting)
+
+
+def configured_by(file):
+    import nova.conf
 
     from gpufarm_nova import options
 
     conf = nova.conf.CONF
     conf([], project="nova", default_config_files=[str(file)])
-    if not start:
-        return options.read(conf)
-    names = ["gpufarm_nova.filter.GpuReserveFilter"]
-    conf.set_override("available_filters", names, "filter_scheduler")
-    conf.set_override("enabled_filters", ["GpuReserveFilter"], "filter_scheduler")
-    try:
-        with mock.patch.object(host_manager.HostManager, "refresh_cells_caches"):
-            return host_manager.HostManager()
-    finally:
-        conf.clear_override("available_filters", "filter_scheduler")
-        conf.clear_override("enabled_filters", "filter_scheduler")
+    return options.read(conf)

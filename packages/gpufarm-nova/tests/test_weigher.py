@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpufarm_nova.lesson import Lesson, Request
 from gpufarm_nova.reading import Reading
 
 K40C = {"card": "k40c", "vendor_id": "10de", "product_id": "1024", "vcpus": 4, "memory_mb": 8192}
@@ -78,9 +79,30 @@ def test_a_server_that_is_bound_to_a_cell_is_weighed_on_that_cell(weigher):
 
 def test_cards_that_nobody_can_take_are_not_lost(weigher):
     found = weigher()
-    found._reader._reading = Reading(frozenset({"closed_0000:00:00.0"}), {})
+    found.reader._reading = Reading(frozenset({"closed_0000:00:00.0"}), {})
     hosts = [gpu_host("open", 1, vcpus_used=16), gpu_host("closed", 1, vcpus_used=16)]
     assert order(found, hosts, made.request(8, 1024)) == ["closed", "open"]
+
+
+def test_it_goes_by_the_file_of_what_was_learned(weigher, tmp_path, monkeypatch):
+    from gpufarm_nova import weigher as module
+    from gpufarm_nova.reading import NOTHING
+
+    made_of = []
+
+    class Spy(module.Packing):
+        def __init__(self, flavors, lesson=None):
+            super().__init__(flavors, lesson)
+            made_of.append(lesson)
+
+    monkeypatch.setattr(module, "Packing", Spy)
+    found = weigher()
+    learned = Lesson((Request((("k40c", 1),), 4.0, 8192.0, 3),))
+    for lesson in (None, learned, learned, None):
+        found.reader._reading = NOTHING._replace(lesson=lesson)
+        assert len(order(found, [gpu_host("a", 1), gpu_host("b", 2)], made.request())) == 2
+    assert made_of == [None, learned, None]
+    assert not found.faults.seen
 
 
 def test_an_error_makes_all_hosts_weigh_the_same_and_is_logged_once(weigher, caplog):
