@@ -63,11 +63,18 @@ def whole(state: Any, settings: Settings, reading: Reading, cards: Cards) -> Hos
     )
 
 
+def size(spec: Any) -> Amounts:
+    """What the server takes of a host."""
+    return Amounts(spec.vcpus, spec.memory_mb)
+
+
 def place(state: Any, spec: Any, host: Host) -> Place:
     """The server on `host`, which is the whole of `state`."""
     bound = spec.numa_topology if state.numa_topology else None
-    floating = sum(len(cell.cpuset) for cell in bound.cells) if bound else spec.vcpus
-    return Place(state.nodename, host, Amounts(floating, spec.memory_mb))
+    server = size(spec)
+    if bound:
+        server = server._replace(vcpus=sum(len(cell.cpuset) for cell in bound.cells))
+    return Place(state.nodename, host, server)
 
 
 def cells(state: Any, spec: Any, settings: Settings, reading: Reading) -> Iterator[Place]:

@@ -70,6 +70,9 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
         ]
         packing = self._packing(reading.lesson)
         supply = packing.supply(seen)
+        if spec.numa_topology is None:
+            server = hosts.size(spec)
+            return [packing.loss(host, server, asked, supply) for host in seen]
         losses = []
         for state, host in zip(states, seen):
             place = hosts.place(state, spec, host)
