@@ -41,7 +41,7 @@ tell_machine() {
     type=type-PCI
     if [ -e "$device/physfn" ]; then
       type=type-VF
-    elif [ "$(line_of "$device/sriov_totalvfs")" -gt 0 ] 2>/dev/null; then
+    elif [ -f "$device/sriov_totalvfs" ] && [ "$(line_of "$device/sriov_totalvfs")" -gt 0 ]; then
       type=type-PF
     fi
     vendor=$(line_of "$device/vendor") product=$(line_of "$device/device")
