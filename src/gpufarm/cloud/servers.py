@@ -118,7 +118,7 @@ def create(connection: "Connection", order: Order, flavor_id: str) -> str:
     if order.zone:
         asked["availability_zone"] = order.zone
     with faults(f"creating server {order.name}"):
-        return str(connection.compute.createvalue(**asked).id)
+        return str(connection.compute.create_server(**asked).id)
 
 
 def follow(
