@@ -209,7 +209,7 @@ class TestNumaCells:
         assert request.obj_to_primitive() == before
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.tuples(st.integers(0, 64), st.integers(0, 262144)),
     used=st.tuples(st.integers(0, 64), st.integers(-1024, 262144)),
