@@ -40,7 +40,8 @@ FARM_FILES = {
 """{kind of role: the file that `gpufarm host apply --farm` puts there too (nova/rollout.py)}"""
 
 JOIN_LIMIT = 300.0
-UP_LIMIT = 300.0
+UP_LIMIT = 900.0
+"""A host that boots imports Nova first; on a machine that is busy with other things for minutes."""
 DOWN_SECONDS = 60
 """Nova's own `service_down_time`: a service that has not reported for so long is down."""
 
