@@ -9,7 +9,10 @@ from gpufarm.cli.base import ShowOne, UsageError
 
 
 class Create(ShowOne):
-    """Create a server, once its flavor's cards are known to be free, and follow it to ACTIVE.
+    """Create a server, once its flavor's cards are known to be free, and follow it until it is up.
+
+    Up is ACTIVE, or an answer at its image's property `service_url`, with {} for its address, where
+    it has one; --until asks for another sign.
 
     Where they are not, nothing is asked of Nova, the message says which cards are in use and
     where, and the exit status is 2.
@@ -18,6 +21,9 @@ class Create(ShowOne):
     examples = """
         # one server with the cards that flavor g1.gpu names
         gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04
+
+        # and wait until SSH answers
+        gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04 --until ssh
 
         # the same again changes nothing
         gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04 --or-show
@@ -43,12 +49,21 @@ class Create(ShowOne):
             type=float,
             default=600.0,
             metavar="SECONDS",
-            help="wait no longer than this for it to be built (default: 600)",
+            help="wait no longer than this for it to be built, and once more for it to be up "
+            "(default: 600)",
+        )
+        parser.add_argument(
+            "--until",
+            choices=("active", "console", "ssh", "url"),
+            help="when it counts as up: ACTIVE, a login on its console, SSH at its address, or its "
+            "image's service_url",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         from gpufarm.capacity import boot
+        from gpufarm.cloud import servers
+        from gpufarm.guest import up
         from gpufarm.model.server import Order
 
         if parsed_args.timeout <= 0:
@@ -69,6 +84,15 @@ class Create(ShowOne):
             if server is None:
                 known = scheduler_source.question(connection)
                 server = boot.boot(connection, order, progress.advance, self.note, known)
+            image = servers.properties_of(connection, server.image_id) if server.image_id else {}
+            up.wait(
+                server,
+                up.sign(parsed_args.until, image),
+                image,
+                lambda: servers.console(connection, server.id),
+                progress.advance,
+                seconds=order.timeout,
+            )
         return self._columns(connection, server)
 
     def _columns(self, connection: Any, server: Any) -> tuple[Sequence[str], Sequence[Any]]:

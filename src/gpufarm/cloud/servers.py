@@ -8,13 +8,15 @@ from urllib.parse import quote
 
 from gpufarm.cloud import placement
 from gpufarm.cloud.connect import faults
-from gpufarm.cloud.rest import get, pages, raise_for
+from gpufarm.cloud.rest import call, get, pages, raise_for
 from gpufarm.model.cloud import CloudFlavor
 from gpufarm.model.errors import CloudConflict, CloudRefused, NotInCloud, ServerFailed
 from gpufarm.model.server import Order, Server
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
+
+CONSOLE_LINES = 20_000
 
 FIRST_WAIT = 0.3
 LONGEST_WAIT = 3.0
@@ -79,6 +81,17 @@ def find(connection: "Connection", name_or_id: str) -> Server | None:
     if len(found) > 1:
         raise CloudConflict(f"{len(found)} servers are named {name_or_id}: use the id")
     return show(connection, found[0]["id"]) if found else None
+
+
+def console(connection: "Connection", server_id: str) -> str:
+    """The end of what it printed on its console; "" where its hypervisor keeps none.
+
+    Raises CloudError.
+    """
+    path = f"/servers/{server_id}/action"
+    body = {"os-getConsoleOutput": {"length": CONSOLE_LINES}}
+    answer = call(connection.compute, "reading a console", "POST", path, json=body)
+    return str(answer.get("output") or "")
 
 
 def flavor_of(connection: "Connection", server_id: str) -> CloudFlavor:

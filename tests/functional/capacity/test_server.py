@@ -1,5 +1,6 @@
 """`gpufarm server create`: asked first, followed, explained (SC-6)."""
 
+import json
 import subprocess
 import sys
 
@@ -35,6 +36,23 @@ def test_until_the_cards_are_gone(farm: RunningLab, create: Create) -> None:
     delete_servers(farm, "t-1")
     third = create("t-3", "t.1080")
     assert third["cards"] == first["cards"]
+
+
+def test_up_is_what_was_asked_for(farm: RunningLab, create: Create) -> None:
+    """A simulated guest prints nothing and has no address: that is said (SC-4)."""
+    made = create("t-1", "t.k40c", "--until", "active")
+    words = [*create_words("t-1", "t.k40c"), "--or-show", "--timeout", "1"]
+    for sign, said in (
+        ("ssh", "it is ACTIVE and has no address"),
+        ("console", "'login:' or 'guest: ready' on its console did not come within 1 seconds"),
+    ):
+        done = farm.run(*words, "--until", sign, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr
+    shown = json.loads(farm.run("server", "verify", made["id"], "-f", "json").stdout)
+    results = {row["check"]: row["result"] for row in shown}
+    assert results.pop("KVM hidden") == "ok"
+    assert set(results.values()) == {"not checked"}
 
 
 def test_an_ordinary_server(create: Create) -> None:

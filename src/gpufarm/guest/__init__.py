@@ -1,0 +1,1 @@
+"""What a guest sees of the cards that were claimed for it."""

@@ -1,0 +1,106 @@
+"""When a server counts as up: what is asked, and what an image's URL may lead to."""
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpufarm.guest import up
+from gpufarm.model.errors import ServerFailed
+from gpufarm.model.server import Server
+from gpufarm.system import reach
+
+HERE = Server(id="s", name="t", status="ACTIVE", host="h", addresses={"net": ("127.0.0.1",)})
+NOWHERE = Server(id="s", name="t", status="ACTIVE", host="h")
+
+
+def wait(server: Server, what: up.Sign, image: dict[str, str], console: str = "") -> list[str]:
+    said: list[str] = []
+    up.wait(server, what, image, lambda: console, said.append, seconds=0)
+    return said
+
+
+@pytest.fixture
+def web() -> Iterator[int]:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503 if self.path == "/busy" else 404)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_any_page_is_an_answer(web: int) -> None:
+    image = {"service_url": f"http://{{}}:{web}/busy"}
+    assert wait(HERE, "url", image) == [f"t: waiting for an answer at http://127.0.0.1:{web}/busy"]
+    assert up.sign(None, image) == "url"
+    assert up.sign("active", image) == "active"
+
+
+def test_nobody_answers() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerFailed, match="did not come within 0 seconds"):
+            wait(HERE, "url", {"service_url": f"https://{{}}:{port}/"})
+        assert not reach.ssh("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("banner", "is_ssh"), [(b"SSH-2.0-x\r\n", True), (b"220 mail\r\n", False)])
+def test_ssh_is_its_banner(banner: bytes, is_ssh: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(banner)
+
+        threading.Thread(target=greet, daemon=True).start()
+        assert reach.ssh("127.0.0.1", server.getsockname()[1]) is is_ssh
+
+
+def test_the_console() -> None:
+    assert wait(HERE, "console", {}, "Debian 12\nhost login: ")
+    with pytest.raises(ServerFailed, match="on its console did not come"):
+        wait(HERE, "console", {}, "Booting")
+
+
+def test_without_an_address() -> None:
+    with pytest.raises(ServerFailed, match="has no address"):
+        wait(NOWHERE, "ssh", {})
+    assert wait(NOWHERE, "active", {}) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/",
+        "https://{}.example.org/",
+        "https://example.org/?{}",
+        "https://{}@example.org/",
+        "https://user@{}/",
+        "file:///{}",
+        "https://{}:99999/",
+        "{}",
+    ],
+)
+def test_a_url_that_leads_elsewhere_is_not_followed(url: str) -> None:
+    with pytest.raises(ServerFailed, match="not followed"):
+        up.service_urls(HERE, {"service_url": url})
+
+
+@given(st.text())
+def test_any_text_of_an_image_leads_to_the_server_or_nowhere(text: str) -> None:
+    try:
+        found = up.service_urls(HERE, {"service_url": text})
+    except ServerFailed:
+        return
+    assert all("127.0.0.1" in url for url in found)
