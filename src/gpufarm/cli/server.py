@@ -9,13 +9,11 @@ from gpufarm.cli.base import ShowOne, UsageError
 
 
 class Create(ShowOne):
-    """Create a server, once its flavor's cards are known to be free, and follow it until it is up.
-
-    Up is ACTIVE, or an answer at its image's property `service_url`, with {} for its address, where
-    it has one; --until asks for another sign.
+    """Create a server, once its flavor's cards are free, and follow it until it is up.
 
     Where they are not, nothing is asked of Nova, the message says which cards are in use and
-    where, and the exit status is 2.
+    where, and the exit status is 2. Up is ACTIVE, or an answer at its image's property
+    `service_url`, where it has one; --until asks for another sign.
     """
 
     examples = """
