@@ -10,7 +10,7 @@ HOSTS ?= 0
 NOVAS ?= 29 31 34
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test test-hosts test-long test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-scheduler lock schema clean
+.PHONY: help up down reset test test-hosts test-long test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-placement bench-scheduler lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,11 @@ bench-host: $(MADE)-lab ## how quickly hosts are read, compared with lspci; HOST
 
 bench-claims: $(MADE)-lab ## how capacity and claims are read in a cloud of 8,000 cards
 	@$(BIN)/python benchmarks/claims.py
+
+TRACE ?= ../shared/traces
+
+bench-placement: $(MADE)-dev ## where servers go, on a production trace; TRACE=FOLDER says where it is
+	@$(BIN)/python benchmarks/placement.py --trace $(TRACE)
 
 bench-scheduler: $(MADE)-lab ## what the scheduler plugin costs one request over 1,523 hosts
 	@$(BIN)/python benchmarks/scheduler.py

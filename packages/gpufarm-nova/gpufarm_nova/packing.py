@@ -32,6 +32,9 @@ CARD_COST = 0.1
 """In vCPU for each card that stays free beside a new GPU server: hosts with cards in use fill up
 first, since servers end everywhere and whole hosts would be rare otherwise."""
 
+OPEN_COST = 1000.0
+"""In vCPU: what a GPU server costs a host that is open to ordinary ones. It goes there last."""
+
 MOST_KEPT = 200_000
 """Entries of each table of answers; it begins anew where there would be more."""
 
@@ -122,17 +125,25 @@ class Packing:
                 found.append(place)
         return Supply(tuple(found))
 
-    def loss(self, host: Host, server: Amounts, cards: Free, supply: Supply) -> float:
-        """What `host` loses by taking a server that takes `cards`; less is better."""
+    def loss(
+        self, host: Host, server: Amounts, cards: Free, supply: Supply, *, is_open: bool = False
+    ) -> float:
+        """What `host` loses by taking a server that takes `cards`; less is better. `is_open`: it is
+        one of the lesson's `open_hosts`."""
         after = taken(host, server, cards)
-        lost = self.plain_loss(host, after, cards)
+        lost = self.plain_loss(host, after, cards, is_open=is_open)
         if supply.scarce:
             costs = self.scarce_losses(host, after)
             lost += sum(costs[place] for place in supply.scarce)
         return lost
 
-    def plain_loss(self, host: Host, after: Host, cards: Free) -> float:
+    def plain_loss(self, host: Host, after: Host, cards: Free, *, is_open: bool = False) -> float:
         """Without what is scarce."""
+        if is_open and any(cards.values()):
+            return OPEN_COST + FITTING * idle(after)
+        if is_open:
+            # Its free cards are given up.
+            host, after = host._replace(free={}), after._replace(free={})
         lost = self._worth.of(host) - self._worth.of(after) + FITTING * idle(after)
         if self._learned and any(cards.values()):
             lost += CARD_COST * sum(after.free.values())

@@ -32,3 +32,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     network: str = "auto"
     zone: str | None = None
     timeout: float = 600.0
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that somebody asked for: what its flavor was then, when it was made and, unless it
+    is still there, ended (UTC, ISO 8601). `failed`: Nova found no place for it."""
+
+    id: str
+    flavor: str
+    vcpus: int
+    memory_mb: int
+    properties: dict[str, str]
+    created: str
+    ended: str = ""
+    failed: bool = False

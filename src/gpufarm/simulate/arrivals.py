@@ -60,7 +60,8 @@ def steady(
     requests: Sequence[Request], cards: int, seed: int, load: float, lifetimes: float
 ) -> Iterator[Event]:
     """Servers come at random times and live for random times, of mean 1, so that on average they
-    ask for `load` times `cards`: Poisson arrivals, exponential lifetimes."""
+    ask for `load` times `cards`: Poisson arrivals, exponential lifetimes. At time 0 as many come as
+    there are later on average."""
     rng = random.Random(seed)  # noqa: S311
     pool = list(requests)
     each = sum(kind.size for kind in pool) / len(pool)
@@ -70,7 +71,7 @@ def steady(
     ends: list[tuple[float, int, Request]] = []
     now = 0.0
     for number in itertools.count():
-        now += rng.expovariate(rate)
+        now += rng.expovariate(rate) if number >= rate else 0.0
         while ends and ends[0][0] <= min(now, lifetimes):
             time, ended, kind = heapq.heappop(ends)
             yield Event(time, ended, kind, comes=False)

@@ -5,6 +5,7 @@ what is kept for cards that, going by the past, nobody will ask for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from gpufarm_nova import lesson as lessons
 from gpufarm_nova.lesson import Lesson, Request
@@ -31,6 +32,11 @@ def lesson(
     )
     opened = open_hosts(hosts, peaks) if peaks is not None else frozenset()
     return lessons.of(requests[-LAST:], total, open_hosts=opened, made=made)
+
+
+def now() -> str:
+    """The time, as a lesson names it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def counted(requests: Iterable[Request]) -> tuple[Request, ...]:

@@ -194,7 +194,9 @@ class Gpufarm(Reserved):
             return None
         host, then = place.host, after(place, kind)
         return (
-            self._packing.plain_loss(host, then, dict(kind.cards)),
+            self._packing.plain_loss(
+                host, then, dict(kind.cards), is_open=place.name in self.open_hosts
+            ),
             *self._packing.scarce_losses(host, then),
             *self._packing.rooms(host),
         )
