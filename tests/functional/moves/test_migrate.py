@@ -127,15 +127,15 @@ def test_gpufarm_is_ended_and_run_again(
 ) -> None:
     server = moving.boot("t.one", SOURCE)
     moving.fault(where, step, delay=3)
-    with begin(moving, server) as first:
+    with begin(moving, server, "--to", TARGET) as first:
         until_task(moving, server, task)
         first.send_signal(how)
         first.communicate(timeout=30)
     moving.fault(where, step)
-    done = migrate(moving, server)
+    done = migrate(moving, server, "--to", TARGET)
     assert done.returncode == 0, done.stderr
     assert len(migrations(moving, server)) == 1, "it goes on, and moves nothing twice"
-    all_is_true(moving, server, json.loads(done.stdout)["host"])
+    all_is_true(moving, server, TARGET)
 
 
 def test_gpufarm_is_killed_once_nova_has_confirmed(moving: ClaimsLab) -> None:
