@@ -4,7 +4,8 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-TOOLS = Path(__file__).parents[2] / "tools"
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / "tools"
 
 
 def venv(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -31,6 +32,6 @@ def test_a_python_that_is_too_old(tmp_path: Path) -> None:
 
 def test_every_test_module_has_a_name_of_its_own() -> None:
     """pytest imports them by their bare names, and stops a whole run at two of one name."""
-    names = Counter(path.name for path in Path(__file__).parents[1].rglob("*.py"))
-    shared = {name for name, times in names.items() if times > 1}
-    assert shared <= {"conftest.py"}
+    folders = (ROOT / "tests", ROOT / "packages/gpufarm-nova/tests")
+    names = Counter(path.name for folder in folders for path in folder.rglob("*.py"))
+    assert {name for name, times in names.items() if times > 1} <= {"conftest.py"}
