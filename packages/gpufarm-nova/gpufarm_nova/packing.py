@@ -38,6 +38,9 @@ OPEN_COST = 1000.0
 MOST_KEPT = 200_000
 """Entries of each table of answers; it begins anew where there would be more."""
 
+DIGITS = 9
+"""Losses that differ by less are equal."""
+
 TINY = 1e-6
 """What subtraction of floats may lose of a vCPU."""
 
@@ -156,7 +159,7 @@ class Packing:
         return tuple(SCARCE_COST * _size(kind.cards) * (now - then) for kind, now, then in pairs)
 
     def why(self, host: Host, server: Amounts, cards: Free, supply: Supply) -> tuple[str, ...]:
-        """The loss in words, the largest part first; empty where nothing is lost."""
+        """The loss in words; empty where only how full the host is makes a difference."""
         after = taken(host, server, cards)
         rooms = zip(self._several, self.rooms(host), self.rooms(after))
         scarce = [
@@ -164,7 +167,9 @@ class Packing:
             for place, (kind, now, then) in enumerate(rooms)
             if place in supply.scarce and now > then
         ]
-        return (*scarce, *self._worth.why(host, after))
+        free = sum(after.free.values()) if self._learned and any(cards.values()) else 0
+        beside = [f"{free} of its cards stay free beside it"] if free else []
+        return (*scarce, *self._worth.why(host, after), *beside)
 
 
 class Rooms:

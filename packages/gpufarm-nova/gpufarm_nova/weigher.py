@@ -18,7 +18,7 @@ from oslo_log import log as logging
 
 from gpufarm_nova import hosts, options
 from gpufarm_nova.once import Once
-from gpufarm_nova.packing import Packing
+from gpufarm_nova.packing import DIGITS, Packing
 from gpufarm_nova.reading import shared
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ LOG = logging.getLogger(__name__)
 
 MULTIPLIER = "packing_weight_multiplier"
 """The option, and the key in the metadata of aggregates."""
-
-DIGITS = 9
-"""Losses that differ by less are equal."""
 
 
 class GpuPackingWeigher(weights.BaseHostWeigher):

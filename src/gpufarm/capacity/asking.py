@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gpufarm.capacity import explain, facts, faults, request
+from gpufarm.capacity import explain, facts, faults, preferred, request
 from gpufarm.capacity.aliases import asked, known
 from gpufarm.capacity.explain import Explanation, Reason
 from gpufarm.capacity.facts import Question
@@ -78,7 +78,8 @@ def answer(
     if server is not None:
         beside = (*_of_server(server, wish), *_of_moves(server, flavor, snapshot))
         found = msgspec.structs.replace(found, reasons=(*beside, *found.reasons))
-    return found, (*_notes(snapshot, flavor), *explain.notes(snapshot))
+    order = preferred.notes(wanted, snapshot.scheduler) if found.admitted else ()
+    return found, (*_notes(snapshot, flavor), *explain.notes(snapshot), *order)
 
 
 def _subject(connection: "Connection", name: str) -> tuple[CloudFlavor, Server | None]:

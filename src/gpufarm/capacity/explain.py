@@ -17,6 +17,7 @@ from gpufarm.capacity.filters import of_filters, unknown
 from gpufarm.capacity.flavors import can_start
 from gpufarm.capacity.obstacle import NOVA, PLACEMENT, Obstacle
 from gpufarm.capacity.obstacles import Rules, how_many, of_placement, rules
+from gpufarm.capacity.preferred import Preferred, preferred
 from gpufarm.capacity.rooms import Need, Room, rooms, taken
 from gpufarm.capacity.scheduler import ASSUMED
 from gpufarm.capacity.snapshot import Snapshot
@@ -42,12 +43,14 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`can_start` is None where it cannot be said."""
+    """`can_start` is None where it cannot be said. `preferred`: hosts of a server that is admitted,
+    in the order of the scheduler's packing weigher."""
 
     admitted: bool
     can_start: int | None
     reasons: tuple[Reason, ...]
     frees_when: tuple[Cure, ...]
+    preferred: tuple[Preferred, ...] = ()
 
 
 def cannot_tell(snapshot: Snapshot, flavor: CloudFlavor) -> Explanation:
@@ -88,7 +91,11 @@ def explain(
         over = quota.obstacles(snapshot.limits, wanted, count)
         cures = (*of_quota(over), *_cures(snapshot, found, judged, aliases))
     return Explanation(
-        admitted=admitted, can_start=number, reasons=tuple(reasons), frees_when=cures
+        admitted=admitted,
+        can_start=number,
+        reasons=tuple(reasons),
+        frees_when=cures,
+        preferred=preferred(open_, wanted, by.scheduler) if admitted else (),
     )
 
 

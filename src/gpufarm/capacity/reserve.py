@@ -30,20 +30,20 @@ def shortfall(room: Room, wanted: Need, scheduler: Scheduler) -> Shortfall | Non
     """What one more such server would take of the reserve."""
     if not is_asked(room, wanted, scheduler):
         return None
-    host = _host(room, scheduler.reserves)
-    kept = reserve.kept(host, scheduler.reserves, scheduler.reserve_share)
-    return reserve.shortfall(host, _server(wanted), kept)
+    seen = host(room, scheduler.reserves)
+    kept = reserve.kept(seen, scheduler.reserves, scheduler.reserve_share)
+    return reserve.shortfall(seen, _server(wanted), kept)
 
 
 def most(room: Room, wanted: Need, scheduler: Scheduler) -> int | None:
     """How many such servers leave the reserve alone; None where it does not limit them."""
     if FILTER not in scheduler.filters or not is_asked(room, wanted, scheduler):
         return None
-    host = _host(room, scheduler.reserves)
-    kept = reserve.kept(host, scheduler.reserves, scheduler.reserve_share)
+    seen = host(room, scheduler.reserves)
+    kept = reserve.kept(seen, scheduler.reserves, scheduler.reserve_share)
     shares = [
         max(0, math.floor((left - keep) / needed))
-        for needed, left, keep in zip(_server(wanted), host.left, kept, strict=True)
+        for needed, left, keep in zip(_server(wanted), seen.left, kept, strict=True)
         if needed > 0
     ]
     return min(shares, default=None)
@@ -54,7 +54,8 @@ def kept_by_placement(room: Room, name: str) -> int:
     return room.free.get(OF_HARD.get(name, ""), 0)
 
 
-def _host(room: Room, reserves: Mapping[str, Amounts]) -> reserve.Host:
+def host(room: Room, reserves: Mapping[str, Amounts]) -> reserve.Host:
+    """The host as the scheduler's filter and weigher see it, cards by resource class."""
     return reserve.Host(
         total=Amounts(room.total.get("VCPU", 0), room.total.get("MEMORY_MB", 0)),
         left=Amounts(room.free.get("VCPU", 0), room.free.get("MEMORY_MB", 0)),

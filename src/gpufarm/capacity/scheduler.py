@@ -8,12 +8,15 @@ assumed where no settings can be read: no API gives them. The names are those of
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from gpufarm.model.release import DEFAULT_FILTERS
 from gpufarm.model.settings import Options, Settings
+from gpufarm_nova.lesson import Lesson
+from gpufarm_nova.packing import Flavor
 from gpufarm_nova.reserve import Amounts
 
 ASSUMED = "assumed"
@@ -30,7 +33,12 @@ FARM_FILTERS = (
 _TRUE = ("1", "on", "t", "true", "y", "yes")
 """oslo_utils.strutils.TRUE_STRINGS."""
 
+_WRONG = (ValueError, LookupError, TypeError)
+"""What a value raises that the scheduler would not start with."""
+
 UNIFIED_LIMITS = "nova.quota.UnifiedLimitsDriver"
+
+WEIGHER = "gpufarm_nova.weigher.GpuPackingWeigher"
 
 MAX_SERVERS = 50
 MAX_CANDIDATES = 1000
@@ -57,6 +65,19 @@ class UnifiedLimits(msgspec.Struct, frozen=True, kw_only=True):
         return (name in self.listed) == self.required
 
 
+class Packing(msgspec.Struct, frozen=True, kw_only=True):
+    """What gpufarm_nova's weigher goes by: names of `cards` by resource class, and the GPU flavors.
+
+    `file` is its packing_file, `lesson` what that holds, `problem` why it could not be read.
+    """
+
+    cards: dict[str, str]
+    flavors: tuple[Flavor, ...]
+    file: str | None = None
+    lesson: Lesson | None = None
+    problem: str = ""
+
+
 class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     """`source` says where the settings were read, for the user; `filters` are in Nova's order."""
 
@@ -75,6 +96,8 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     reserves: dict[str, Amounts] = {}
     """What gpufarm_nova's filter keeps for a free card, by resource class."""
     reserve_share: float = 1.0
+    packing: Packing | None = None
+    """Where gpufarm_nova's weigher is configured."""
     unified_limits: UnifiedLimits | None = None
     """Where Nova takes its quotas from Keystone."""
 
@@ -110,19 +133,43 @@ def from_settings(settings: Settings, source: str) -> Scheduler:
         ),
         reserves=_reserves(plugin),
         reserve_share=_share(plugin),
+        packing=_packing(plugin) if WEIGHER in _list(filters, "weight_classes") else None,
         unified_limits=_unified_limits(settings.sections.get("quota", {})),
     )
 
 
 def _reserves(options: Options) -> dict[str, Amounts]:
     """As gpufarm_nova/options.py takes them; with a wrong one the scheduler does not start."""
-    found = {}
+    return {_alias(card).resource_class: amounts for card, amounts in _cards(options)}
+
+
+def _cards(options: Options) -> Iterator[tuple[dict[str, Any], Amounts]]:
     for text in options.get("reserve", ()):
-        with contextlib.suppress(ValueError, LookupError, TypeError):
+        with contextlib.suppress(*_WRONG):
             each = json.loads(text)
-            amounts = Amounts(float(each["vcpus"]), float(each["memory_mb"]))
-            found[_alias(each).resource_class] = amounts
-    return found
+            yield each, Amounts(float(each["vcpus"]), float(each["memory_mb"]))
+
+
+def _packing(options: Options) -> Packing | None:
+    """None where the weigher is switched off."""
+    with contextlib.suppress(ValueError):
+        if float(_last(options, "packing_weight_multiplier") or 1) <= 0:
+            return None
+    return Packing(
+        cards={_alias(card).resource_class: str(card.get("card")) for card, _ in _cards(options)},
+        flavors=tuple(_flavors(options)),
+        file=_last(options, "packing_file") or None,
+    )
+
+
+def _flavors(options: Options) -> Iterator[Flavor]:
+    for text in options.get("gpu_flavors", ()):
+        with contextlib.suppress(*_WRONG, AttributeError, OverflowError):
+            each = json.loads(text)
+            cards = tuple(sorted((name, int(number)) for name, number in each["cards"].items()))
+            if all(number > 0 for _, number in cards):
+                amounts = float(each["vcpus"]), float(each["memory_mb"])
+                yield Flavor(str(each["name"]), cards, *amounts)
 
 
 def _share(options: Options) -> float:
@@ -168,6 +215,10 @@ def _alias(alias: dict[str, Any]) -> Alias:
         numa_policy=str(alias.get("numa_policy") or "legacy"),
         live_migratable=str(alias.get("live_migratable")).lower() in _TRUE,
     )
+
+
+def _list(options: Options, name: str) -> list[str]:
+    return [each.strip() for each in (_last(options, name) or "").split(",")]
 
 
 def _last(options: Options, name: str) -> str | None:

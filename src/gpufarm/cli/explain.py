@@ -11,6 +11,8 @@ from gpufarm.cli import compute_logs, scheduler_source
 from gpufarm.cli.base import Lister, UsageError
 
 MESSAGE_WIDTH = 46
+WIDTH = 100
+FULLEST = "nothing, it is the fullest first"
 MOST_LISTED = 3
 """Hosts or holders shown in a table; JSON has all."""
 REASON_COLUMNS = ("host", "source", "code", "message")
@@ -20,8 +22,10 @@ class Explain(Lister):
     """Say whether a server of FLAVOR can start, and if not, what each host lacks; exit 2 then.
 
     Of a server in ERROR it says what its fault hides: what kept it off each host is shown as it is
-    now. Each reason has its source: Placement, a filter of the scheduler, the quota. As JSON or
-    YAML it is one object with `admitted`, `can_start`, `reasons` and `frees_when`.
+    now. Each reason has its source: Placement, a filter of the scheduler, the quota. Where it can
+    start, the hosts that gpufarm's weigher prefers are listed, and what each would lose for later
+    servers. As JSON or YAML it is one object with `admitted`, `can_start`, `reasons`, `frees_when`
+    and `preferred`.
     """
 
     examples = """
@@ -64,7 +68,9 @@ class Explain(Lister):
                 zone=parsed_args.zone,
                 project=parsed_args.project,
                 count=parsed_args.count,
-                known=scheduler_source.question(connection, parsed_args),
+                known=scheduler_source.with_lesson(
+                    scheduler_source.question(connection, parsed_args), parsed_args.nova_conf
+                ),
                 logs=compute_logs.source(parsed_args, connection),
             )
             found, notes = asking.answer(connection, wish, progress.advance)
@@ -94,6 +100,26 @@ class Explain(Lister):
         if found["frees_when"]:
             self.app.stdout.write("it can start when:\n")
             self.app.stdout.writelines(f"  {_cure(each)}\n" for each in found["frees_when"])
+        if found["preferred"]:
+            self.app.stdout.write("where the least is lost for later servers, the best first:\n")
+            self.app.stdout.writelines(f"{line}\n" for line in _preferred(found["preferred"]))
+
+
+def _preferred(hosts: Sequence[Any]) -> list[str]:
+    """Hosts with the same loss in one line: Nova's other weighers decide between them."""
+    equal: dict[tuple[Any, ...], list[str]] = {}
+    for each in hosts:
+        equal.setdefault((each.loss, each.why), []).append(each.host)
+    lines = [
+        f"{', '.join(_few(names).splitlines())}: {'; '.join(why) or FULLEST} (loss {loss:.4f})"
+        for (loss, why), names in list(equal.items())[:MOST_LISTED]
+    ]
+    more = sum(map(len, list(equal.values())[MOST_LISTED:]))
+    if more:
+        lines.append(f"and {more} more")
+    return [
+        textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ") for line in lines
+    ]
 
 
 def _reasons(reasons: Sequence[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

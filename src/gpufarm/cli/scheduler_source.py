@@ -5,6 +5,7 @@ where the cloud is the lab, otherwise what `gpufarm farm` would configure, which
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gpufarm.capacity.facts import Question
     from gpufarm.capacity.scheduler import Scheduler
     from gpufarm.model.host import HostFile
+    from gpufarm_nova.lesson import Lesson
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,42 @@ def question(connection: "Connection", parsed_args: argparse.Namespace | None = 
     return Question(
         scheduler=_scheduler(connection, parsed_args), hardware=_hardware(connection, parsed_args)
     )
+
+
+def with_lesson(known: "Question", nova_conf: Iterable[Path]) -> "Question":
+    """With what the scheduler's weigher has learned: its packing_file, where it is here, or a copy
+    beside one of `nova_conf`."""
+    import msgspec
+
+    packing = known.scheduler.packing
+    if packing is None or packing.file is None:
+        return known
+    file = Path(packing.file)
+    found = _lesson((file, *(path.parent / file.name for path in nova_conf)))
+    if isinstance(found, str):
+        packing = msgspec.structs.replace(packing, problem=found)
+    else:
+        packing = msgspec.structs.replace(packing, lesson=found)
+    scheduler = msgspec.structs.replace(known.scheduler, packing=packing)
+    return msgspec.structs.replace(known, scheduler=scheduler)
+
+
+def _lesson(places: Iterable[Path]) -> "Lesson | str":
+    """Of the first of `places` that can be read, or why there is none."""
+    from gpufarm_nova import lesson as lessons
+
+    problem = ""
+    for path in places:
+        try:
+            with path.open(encoding="utf-8") as file:
+                found = lessons.loads(file.read(lessons.MOST_BYTES + 1))
+        except OSError as error:
+            problem = problem or str(error.strerror)
+            continue
+        except ValueError as error:
+            return str(error)
+        return found.problem if isinstance(found, lessons.Broken) else found
+    return problem
 
 
 def _scheduler(connection: "Connection", parsed_args: argparse.Namespace | None) -> "Scheduler":

@@ -114,6 +114,19 @@ def test_a_forced_host_is_taken_past_every_filter_as_nova_has_it(dynamic: Reserv
     assert dynamic.start("r.1", availability_zone=f"nova:{HOST}")
 
 
+def test_nova_takes_the_host_that_explain_names_first(dynamic: ReserveLab) -> None:
+    """Nova's own weighers would spread the servers, and decide between hosts that lose the same."""
+    decided = 0
+    for flavor in (GPU, GPU, "r.12", "r.20", "r.12", GPU, "r.5", "r.5", GPU, "r.12"):
+        hosts = explained(dynamic, flavor).preferred
+        best = [each.host for each in hosts if each.loss == hosts[0].loss]
+        server = dynamic.start(flavor)
+        assert server, flavor
+        assert dynamic.server(server)["OS-EXT-SRV-ATTR:host"] in best, (flavor, hosts)
+        decided += len(best) < len(hosts)
+    assert decided >= 5
+
+
 def test_a_card_that_is_cordoned_keeps_nothing(dynamic: ReserveLab) -> None:
     full(dynamic, HOST)
     assert not dynamic.start("r.2", host=HOST)
