@@ -168,7 +168,7 @@ class Packing:
             if place in supply.scarce and now > then
         ]
         free = sum(after.free.values()) if self._learned and any(cards.values()) else 0
-        beside = [f"{free} of its cards stay free beside it"] if free else []
+        beside = [f"cards left free beside it: {free}"] if free else []
         return (*scarce, *self._worth.why(host, after), *beside)
 
 

@@ -108,7 +108,10 @@ class Waste:
     def why(self, before: Host, after: Host) -> tuple[str, ...]:
         lost = round(self.of(before) - self.of(after), 1)
         what = "memory, counted in vCPU," if self._scarcer else "vCPU"
-        return (f"{lost:g} more {what} that no server in use here could take",) if lost > 0 else ()
+        more = "more" if lost > 0 else "less"
+        return (
+            (f"{abs(lost):g} {more} {what} that no server in use here could take",) if lost else ()
+        )
 
     def _fill(self, stranded: tuple[float, ...], free: Numbers, steps: int, parts: int) -> float:
         """Steps that stay idle of a host with so much left."""

@@ -86,6 +86,14 @@ def test_whole_hosts_are_kept_where_few_are_left():
 def test_it_says_how_many_vcpus_nobody_could_take():
     said = PACKING.why(host(12, 1), Amounts(2, 2048), {}, PACKING.supply([]))
     assert said == ("22 more vCPU that no server in use here could take",)
+    said = PACKING.why(host(2, 0), Amounts(2, 2048), {}, PACKING.supply([]))
+    assert said == ("2 less vCPU that no server in use here could take",)
+
+
+def test_it_says_how_many_cards_stay_free_beside_a_server():
+    taking = (Amounts(12, 49152), {"gpu": 1}, PACKING.supply([]))
+    assert PACKING.why(host(96, 8), *taking)[-1] == "cards left free beside it: 7"
+    assert not any("left free" in part for part in PACKING.why(host(12, 1), *taking))
 
 
 def test_memory_counts_where_it_is_scarcer():

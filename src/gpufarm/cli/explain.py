@@ -12,7 +12,7 @@ from gpufarm.cli.base import Lister, UsageError
 
 MESSAGE_WIDTH = 46
 WIDTH = 100
-FULLEST = "nothing, it is the fullest first"
+FULLEST = "nothing; the fullest host comes first"
 MOST_LISTED = 3
 """Hosts or holders shown in a table; JSON has all."""
 REASON_COLUMNS = ("host", "source", "code", "message")
@@ -111,7 +111,7 @@ def _preferred(hosts: Sequence[Any]) -> list[str]:
     for each in hosts:
         equal.setdefault((each.loss, each.why), []).append(each.host)
     lines = [
-        f"{', '.join(_few(names).splitlines())}: {'; '.join(why) or FULLEST} (loss {loss:.4f})"
+        f"{', '.join(_few(names).splitlines())}: {'; '.join(why) or FULLEST} (loss {loss:.6g})"
         for (loss, why), names in list(equal.items())[:MOST_LISTED]
     ]
     more = sum(map(len, list(equal.values())[MOST_LISTED:]))

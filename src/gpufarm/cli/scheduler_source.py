@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
     from gpufarm.capacity.facts import Question
-    from gpufarm.capacity.scheduler import Scheduler
+    from gpufarm.capacity.scheduler import Packing, Scheduler
     from gpufarm.model.host import HostFile
-    from gpufarm_nova.lesson import Lesson
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,17 +61,15 @@ def with_lesson(known: "Question", nova_conf: Iterable[Path]) -> "Question":
     if packing is None or packing.file is None:
         return known
     file = Path(packing.file)
-    found = _lesson((file, *(path.parent / file.name for path in nova_conf)))
-    if isinstance(found, str):
-        packing = msgspec.structs.replace(packing, problem=found)
-    else:
-        packing = msgspec.structs.replace(packing, lesson=found)
-    scheduler = msgspec.structs.replace(known.scheduler, packing=packing)
+    places = (file, *(path.parent / file.name for path in nova_conf))
+    scheduler = msgspec.structs.replace(known.scheduler, packing=_taught(packing, places))
     return msgspec.structs.replace(known, scheduler=scheduler)
 
 
-def _lesson(places: Iterable[Path]) -> "Lesson | str":
-    """Of the first of `places` that can be read, or why there is none."""
+def _taught(packing: "Packing", places: Iterable[Path]) -> "Packing":
+    """With what the first of `places` holds that can be read, or why there is none."""
+    import msgspec
+
     from gpufarm_nova import lesson as lessons
 
     problem = ""
@@ -84,9 +81,11 @@ def _lesson(places: Iterable[Path]) -> "Lesson | str":
             problem = problem or str(error.strerror)
             continue
         except ValueError as error:
-            return str(error)
-        return found.problem if isinstance(found, lessons.Broken) else found
-    return problem
+            found = lessons.Broken(str(error))
+        if isinstance(found, lessons.Broken):
+            return msgspec.structs.replace(packing, file=str(path), problem=found.problem)
+        return msgspec.structs.replace(packing, file=str(path), lesson=found)
+    return msgspec.structs.replace(packing, problem=problem)
 
 
 def _scheduler(connection: "Connection", parsed_args: argparse.Namespace | None) -> "Scheduler":

@@ -12,7 +12,11 @@ import pytest
 import yaml
 from running_lab import RunningLab
 
+from gpufarm.lab import farm as lab_farm
 from gpufarm.lab import state as lab_state
+from gpufarm.model.settings import Settings, join, parse, render
+from gpufarm_nova import lesson as lessons
+from gpufarm_nova.lesson import Lesson
 
 PATIENCE = 60.0
 IMAGE = Path(__file__).parents[3] / "examples" / "images" / "placeholder.img"
@@ -59,6 +63,15 @@ class ReserveLab:
         path.write_text(yaml.safe_dump(farm(mode)))
         self.lab.run("farm", "apply", str(path))
         self._look_up()
+
+    def teach(self, lesson: Lesson) -> None:
+        """The schedulers go by what was learned, until the next farm."""
+        file = self.lab.state.parent / "packing.json"
+        file.write_text(lessons.dumps(lesson))
+        lab = lab_state.load(self.lab.state)
+        ours = parse(lab_farm.settings_now(lab)["controller"])
+        more = Settings({"gpufarm": {"packing_file": (str(file),)}})
+        lab_farm.put_settings(lab, {"controller": render(join(ours, more))}, lambda _: None)
 
     def ask(self, flavor: str, **where: str) -> str:
         """The id of a server that is being made; `host` is asked of the scheduler."""

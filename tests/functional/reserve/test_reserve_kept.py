@@ -9,8 +9,10 @@ from gpufarm.capacity import asking
 from gpufarm.capacity.explain import Explanation
 from gpufarm.capacity.facts import Question
 from gpufarm.capacity.scheduler import from_settings
+from gpufarm.cli import scheduler_source
 from gpufarm.lab import farm as lab_farm
 from gpufarm.lab import state as lab_state
+from gpufarm_nova.lesson import Lesson, Request
 
 pytestmark = [pytest.mark.lab, pytest.mark.split]
 
@@ -21,6 +23,9 @@ KEPT = {"none": {"r.large": 8, "r.memory": 4}} | {
 }
 """How many servers of a flavor start on empty hosts until one is refused."""
 
+TWELVES = Lesson((Request((("rk40c", 1),), 2, 4096, 5), Request((), 12, 512, 20)))
+"""Of what is left beside the cards, only multiples of 12 vCPU are of use."""
+
 
 def keep(mixed: ReserveLab, mode: str) -> None:
     mixed.keep({"mode": "hard", "cpu_ratio": 4} if mode == "hard" else mode)
@@ -28,7 +33,8 @@ def keep(mixed: ReserveLab, mode: str) -> None:
 
 def explained(mixed: ReserveLab, flavor: str) -> Explanation:
     lab = lab_state.load(mixed.lab.state)
-    known = Question(scheduler=from_settings(lab_farm.scheduler_settings(lab), "the lab"))
+    found = Question(scheduler=from_settings(lab_farm.scheduler_settings(lab), "the lab"))
+    known = scheduler_source.with_lesson(found, ())
     wish = asking.Wish(subject=flavor, image="r.image", known=known)
     return asking.answer(mixed.lab.connection, wish)[0]
 
@@ -114,17 +120,26 @@ def test_a_forced_host_is_taken_past_every_filter_as_nova_has_it(dynamic: Reserv
     assert dynamic.start("r.1", availability_zone=f"nova:{HOST}")
 
 
-def test_nova_takes_the_host_that_explain_names_first(dynamic: ReserveLab) -> None:
+@pytest.mark.parametrize("lesson", [None, TWELVES], ids=["flavors alone", "learned"])
+def test_nova_takes_the_host_that_explain_names_first(
+    dynamic: ReserveLab, lesson: Lesson | None
+) -> None:
     """Nova's own weighers would spread the servers, and decide between hosts that lose the same."""
+    if lesson:
+        dynamic.teach(lesson)
+    taken: list[str] = []
     decided = 0
-    for flavor in (GPU, GPU, "r.12", "r.20", "r.12", GPU, "r.5", "r.5", GPU, "r.12"):
+    for flavor in (GPU, GPU, "r.5", "r.5", "r.12", GPU, "r.16", "r.20", GPU, "r.12"):
         hosts = explained(dynamic, flavor).preferred
         best = [each.host for each in hosts if each.loss == hosts[0].loss]
         server = dynamic.start(flavor)
         assert server, flavor
-        assert dynamic.server(server)["OS-EXT-SRV-ATTR:host"] in best, (flavor, hosts)
+        taken.append(dynamic.server(server)["OS-EXT-SRV-ATTR:host"])
+        assert taken[-1] in best, (flavor, hosts)
         decided += len(best) < len(hosts)
     assert decided >= 5
+    # With the second of r.5, 82 vCPU would be left of the first one's host: ten of no use.
+    assert (taken[2] == taken[3]) == (lesson is None)
 
 
 def test_a_card_that_is_cordoned_keeps_nothing(dynamic: ReserveLab) -> None:

@@ -82,7 +82,7 @@ def test_a_server_with_cards_goes_where_cards_are_in_use() -> None:
     hosts = facts(one=(24, 1), two=(24, 2))
     assert [host for host, _ in order(hosts, **GPU)] == ["one", "two"]
     learned = order(hosts, taught(LEARNED), **GPU)
-    assert learned == [("one", ()), ("two", ("1 of its cards stay free beside it",))]
+    assert learned == [("one", ()), ("two", ("cards left free beside it: 1",))]
 
 
 def test_what_was_learned_decides() -> None:
@@ -156,7 +156,7 @@ def test_the_file_of_what_was_learned(tmp_path_factory: pytest.TempPathFactory) 
 
     assert (read().lesson, read().problem) == (None, "No such file or directory")
     (copied / "l.json").write_text(lessons.dumps(LEARNED))
-    assert (read().lesson, read().problem) == (LEARNED, "")
+    assert (read().lesson, read().problem, read().file) == (LEARNED, "", f"{copied}/l.json")
     for broken in (b"{", b"\xff", b"{}"):
         (there / "l.json").write_bytes(broken)
         assert read().lesson is None
