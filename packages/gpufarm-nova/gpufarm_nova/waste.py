@@ -42,6 +42,8 @@ SMALLEST = 1.0
 LARGEST = 4000
 """In steps: beyond 400 vCPU left, a host is as good as with 400."""
 
+SOFT = SOFTNESS / STEP
+
 NEGLIGIBLE = 20
 """Times the softness: ways that are worse by more do not count."""
 
@@ -90,7 +92,7 @@ class Waste:
 
         self._leftovers: dict[tuple[int, int], int] = {}
         self._tables: dict[tuple[float, ...], dict[tuple[Numbers, int, int], float]] = {}
-        self._choices: dict[Numbers, list[tuple[Numbers, int, float, float]]] = {}
+        self._choices: dict[Numbers, list[tuple[Numbers, bool, int, float, float]]] = {}
         self._stranded: dict[tuple[Amounts, int], tuple[float, ...]] = {}
 
     def of(self, host: Host) -> float:
@@ -115,7 +117,8 @@ class Waste:
 
     def _fill(self, stranded: tuple[float, ...], free: Numbers, steps: int, parts: int) -> float:
         """Steps that stay idle of a host with so much left."""
-        parts = min(parts, int(steps * self._widest) + 1)
+        if parts > steps * self._widest:
+            parts = int(steps * self._widest) + 1
         if not any(free):
             return self._leftover(steps, parts)
         table = self._tables.get(stranded)
@@ -124,46 +127,67 @@ class Waste:
         key = (free, steps, parts)
         found = table.get(key)
         if found is None:
-            found = self._ways(stranded, free, steps, parts)
             if len(table) >= MOST_KEPT:
                 table.clear()
-            table[key] = found
+            found = table[key] = self._ways(stranded, table, free, steps, parts)
         return found
 
-    def _ways(self, stranded: tuple[float, ...], free: Numbers, steps: int, parts: int) -> float:
+    def _ways(
+        self,
+        stranded: tuple[float, ...],
+        table: dict[tuple[Numbers, int, int], float],
+        free: Numbers,
+        steps: int,
+        parts: int,
+    ) -> float:
+        widest, leftovers = self._widest, self._leftovers
         ways = []
         missed = 0.0
-        for rest, needed, other, share in self._choice(free):
-            if needed <= steps and other <= parts:
-                way = self._fill(stranded, rest, steps - needed, round(parts - other))
-                ways.append((way, share))
-            else:
+        for rest, is_last, needed, other, share in self._choice(free):
+            if needed > steps or other > parts:
                 missed += share
+                continue
+            # As `_fill` and `_leftover` begin; most of the time is spent here.
+            then, left = steps - needed, round(parts - other)
+            if left > then * widest:
+                left = int(then * widest) + 1
+            way: float | None
+            if is_last:
+                way = leftovers.get((then, left))
+                if way is None:
+                    way = self._leftover(then, left)
+            else:
+                way = table.get((rest, then, left))
+                if way is None:
+                    way = self._fill(stranded, rest, then, left)
+            ways.append((way, share))
         if missed or not ways:
             lost = sum(number * own for number, own in zip(free, stranded))
             ways.append((lost + self._leftover(steps, parts), missed or 1.0))
-        best = min(way for way, _ in ways)
-        soft = SOFTNESS / STEP
-        near = best + NEGLIGIBLE * soft
-        good = sum(share * math.exp((best - way) / soft) for way, share in ways if way < near)
-        return best - soft * math.log(good)
+        best = min(ways)[0]
+        near = best + NEGLIGIBLE * SOFT
+        good = sum(share * math.exp((best - way) / SOFT) for way, share in ways if way < near)
+        return best - SOFT * math.log(good)
 
-    def _choice(self, free: Numbers) -> list[tuple[Numbers, int, float, float]]:
-        """The kinds that find their cards among `free`: which are left then, and what they take."""
+    def _choice(self, free: Numbers) -> list[tuple[Numbers, bool, int, float, float]]:
+        """The kinds that find their cards among `free`: which are left then, whether those are
+        none, and what the kinds take."""
         found = self._choices.get(free)
         if found is None:
-            found = self._choices[free] = [
-                (tuple(map(int.__sub__, free, kind.cards)), kind.steps, kind.parts, kind.share)
-                for kind in self._kinds
-                if all(number <= there for number, there in zip(kind.cards, free))
-            ]
+            found = self._choices[free] = []
+            for kind in self._kinds:
+                rest = tuple(map(int.__sub__, free, kind.cards))
+                if min(rest) >= 0:
+                    found.append((rest, not any(rest), kind.steps, kind.parts, kind.share))
         return found
 
     def _leftover(self, steps: int, parts: int) -> int:
         """Steps that the best set of ordinary servers leaves idle."""
-        parts = min(parts, int(steps * self._widest) + 1)
+        widest, leftovers = self._widest, self._leftovers
+        if parts > steps * widest:
+            parts = int(steps * widest) + 1
         key = (steps, parts)
-        found = self._leftovers.get(key)
+        found = leftovers.get(key)
         if found is None:
             found = steps
             for needed, other in self._ordinary:
@@ -171,9 +195,9 @@ class Waste:
                     found = min(found, self._leftover(steps - needed, round(parts - other)))
                     if not found:
                         break
-            if len(self._leftovers) >= MOST_KEPT:
-                self._leftovers.clear()
-            self._leftovers[key] = found
+            if len(leftovers) >= MOST_KEPT:
+                leftovers.clear()
+            leftovers[key] = found
         return found
 
     def _of(self, amounts: Amounts | Request) -> tuple[float, float]:
