@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STEP = 0.1
 """In vCPU: all is counted in such steps."""
 
-PARTS = 3
+PARTS = 6
 """The other resource is counted in parts of what the median GPU server has of it with a card."""
 
 SOFTNESS = 0.2

@@ -18,9 +18,10 @@ from gpufarm_nova.reserve import Amounts, Host
 if TYPE_CHECKING:
     from gpufarm.simulate.trace import Node
 
-FIRST_LESSON = 250
+FIRST_LESSON = 100
+GROWTH = 4
 LONGEST_BETWEEN = learning.LAST
-"""Requests: a lesson is made of the first ones, then each time when there are twice as many."""
+"""Requests: a lesson is made of the first ones, then when there are GROWTH times as many."""
 
 DIGITS = 6
 """What is left of a host is rounded so far, in vCPU and MiB, so that floats do not drift."""
@@ -150,7 +151,7 @@ def arrive(
     for number, kind in enumerate(requests):
         if number == lesson_at:
             scheduler.learn(requests[:number], None)
-            lesson_at += min(lesson_at, LONGEST_BETWEEN)
+            lesson_at += min((GROWTH - 1) * lesson_at, LONGEST_BETWEEN)
         if scheduler.place(kind) is None:
             refused.append(kind)
     return Outcome(
@@ -199,7 +200,7 @@ class Steady:
         if len(self._history) == self._lesson_at:
             peaks = self._demand.peaks() if event.time > FILLED else None
             self._scheduler.learn(self._history, peaks)
-            self._lesson_at += min(self._lesson_at, LONGEST_BETWEEN)
+            self._lesson_at += min((GROWTH - 1) * self._lesson_at, LONGEST_BETWEEN)
         place = self._scheduler.place(event.kind)
         self._demand.came(event.kind, placed=place is not None)
         if place is not None:
