@@ -158,9 +158,13 @@ class Packing:
         pairs = zip(kinds, self.rooms(host), self.rooms(after))
         return tuple(SCARCE_COST * _size(kind.cards) * (now - then) for kind, now, then in pairs)
 
-    def why(self, host: Host, server: Amounts, cards: Free, supply: Supply) -> tuple[str, ...]:
+    def why(
+        self, host: Host, server: Amounts, cards: Free, supply: Supply, *, is_open: bool = False
+    ) -> tuple[str, ...]:
         """The loss in words; empty where only how full the host is makes a difference."""
         after = taken(host, server, cards)
+        if is_open and any(cards.values()):
+            return ("its cards are the last to be used: ordinary servers may take what they need",)
         rooms = zip(self._several, self.rooms(host), self.rooms(after))
         scarce = [
             f"{now - then} of the few rooms for {kind.name}"

@@ -67,16 +67,22 @@ class GpuPackingWeigher(weights.BaseHostWeigher):
         ]
         packing = self._packing(reading.lesson)
         supply = packing.supply(seen)
+        opened = reading.lesson.open_hosts if reading.lesson else frozenset()
+        is_open = [state.nodename in opened for state in states]
         if spec.numa_topology is None:
             server = hosts.size(spec)
-            return [packing.loss(host, server, asked, supply) for host in seen]
+            return [
+                packing.loss(host, server, asked, supply, is_open=here)
+                for host, here in zip(seen, is_open)
+            ]
         losses = []
-        for state, host in zip(states, seen):
+        for state, host, here in zip(states, seen, is_open):
             place = hosts.place(state, spec, host)
             cells = list(hosts.cells(state, spec, settings, reading))
             if len(cells) == 1:
                 (place,) = cells
-            losses.append(packing.loss(place.host, place.server, asked, supply))
+            loss = packing.loss(place.host, place.server, asked, supply, is_open=here)
+            losses.append(loss)
         return losses
 
     def _packing(self, lesson: Lesson | None) -> Packing:

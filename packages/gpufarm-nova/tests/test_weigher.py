@@ -52,6 +52,15 @@ def test_a_gpu_server_leaves_two_cards_together(weigher):
     assert order(weigher(), hosts, made.request(4, 8192, made.alias("k40c"))) == ["one", "two"]
 
 
+def test_gpu_servers_go_last_to_hosts_that_are_open(weigher):
+    found = weigher()
+    found.reader._reading = Reading(frozenset(), {}, Lesson((), open_hosts=frozenset({"one"})))
+    found.reader._due = float("inf")
+    hosts = [gpu_host("one", 1, vcpus_used=16), gpu_host("two", 2)]
+    assert order(found, hosts, made.request(4, 8192, made.alias("k40c"))) == ["two", "one"]
+    assert order(found, hosts, made.request(4, 8192)) == ["one", "two"]
+
+
 def test_novas_weighers_decide_between_equals(weigher):
     hosts = [gpu_host("full", vcpus_used=12), gpu_host("empty")]
     found = weigher(packing_weight_multiplier=0.0)

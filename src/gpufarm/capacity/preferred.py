@@ -43,14 +43,13 @@ def preferred(open_: Iterable[Room], wanted: Need, scheduler: Scheduler) -> tupl
     # As a request has them: the weigher counts the flavor's, whatever Placement is asked for.
     server = Amounts(wanted.vcpus, wanted.memory_mb)
     cards = {by.cards[name]: number for name, number in wanted.cards.items() if name in by.cards}
-    found = [
-        Preferred(
-            name,
-            round(rule.loss(host, server, cards, supply), packing.DIGITS),
-            rule.why(host, server, cards, supply),
-        )
-        for name, host in hosts.items()
-    ]
+    opened = by.lesson.open_hosts if by.lesson else frozenset()
+    found = []
+    for name, host in hosts.items():
+        is_open = name in opened
+        loss = round(rule.loss(host, server, cards, supply, is_open=is_open), packing.DIGITS)
+        why = rule.why(host, server, cards, supply, is_open=is_open)
+        found.append(Preferred(name, loss, why))
     return tuple(sorted(found, key=lambda each: (each.loss, each.host)))
 
 
