@@ -22,6 +22,8 @@ OF_HARD = {ordinary: kept for kept, ordinary in CLASSES.items()}
 
 def is_asked(room: Room, wanted: Need, scheduler: Scheduler) -> bool:
     """Whether the filter looks at such a server: one without cards, where a card is free."""
+    if room.is_open:
+        return False
     draws = any(wanted.cards.get(name) for name in scheduler.reserves)
     return not draws and any(room.unheld.get(name) for name in scheduler.reserves)
 

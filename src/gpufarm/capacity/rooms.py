@@ -86,6 +86,8 @@ class Room(msgspec.Struct, frozen=True):
     root: str = ""
     total: Mapping[str, float] = {}
     unheld: Mapping[str, int] = {}
+    is_open: bool = False
+    """Whether the scheduler's filter keeps nothing here."""
 
 
 def need(
@@ -215,6 +217,7 @@ def _room(
         root=root.uuid,
         total={name: each.total * each.allocation_ratio for name, each in stock.items()},
         unheld=unheld,
+        is_open=root.name in snapshot.scheduler.open_hosts,
     )
 
 

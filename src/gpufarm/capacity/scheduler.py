@@ -101,6 +101,13 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     unified_limits: UnifiedLimits | None = None
     """Where Nova takes its quotas from Keystone."""
 
+    @property
+    def open_hosts(self) -> frozenset[str]:
+        """Hypervisors on which ordinary servers may take the reserve, as far as the lesson of
+        gpufarm_nova could be read."""
+        lesson = self.packing.lesson if self.packing else None
+        return lesson.open_hosts if lesson else frozenset()
+
 
 def from_settings(settings: Settings, source: str) -> Scheduler:
     """The scheduler that runs with `settings`; what they do not say is Nova's default.

@@ -68,9 +68,7 @@ class Explain(Lister):
                 zone=parsed_args.zone,
                 project=parsed_args.project,
                 count=parsed_args.count,
-                known=scheduler_source.with_lesson(
-                    scheduler_source.question(connection, parsed_args), parsed_args.nova_conf
-                ),
+                known=scheduler_source.question(connection, parsed_args),
                 logs=compute_logs.source(parsed_args, connection),
             )
             found, notes = asking.answer(connection, wish, progress.advance)

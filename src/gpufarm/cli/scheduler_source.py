@@ -47,23 +47,24 @@ def question(connection: "Connection", parsed_args: argparse.Namespace | None = 
     """What is known without asking the cloud; by the options of `parsed_args` where it has them."""
     from gpufarm.capacity.facts import Question
 
+    files = parsed_args.nova_conf if parsed_args else ()
     return Question(
-        scheduler=_scheduler(connection, parsed_args), hardware=_hardware(connection, parsed_args)
+        scheduler=with_lesson(_scheduler(connection, parsed_args), files),
+        hardware=_hardware(connection, parsed_args),
     )
 
 
-def with_lesson(known: "Question", nova_conf: Iterable[Path]) -> "Question":
+def with_lesson(scheduler: "Scheduler", nova_conf: Iterable[Path]) -> "Scheduler":
     """With what the scheduler's weigher has learned: its packing_file, where it is here, or a copy
     beside one of `nova_conf`."""
     import msgspec
 
-    packing = known.scheduler.packing
+    packing = scheduler.packing
     if packing is None or packing.file is None:
-        return known
+        return scheduler
     file = Path(packing.file)
     places = (file, *(path.parent / file.name for path in nova_conf))
-    scheduler = msgspec.structs.replace(known.scheduler, packing=_taught(packing, places))
-    return msgspec.structs.replace(known, scheduler=scheduler)
+    return msgspec.structs.replace(scheduler, packing=_taught(packing, places))
 
 
 def _taught(packing: "Packing", places: Iterable[Path]) -> "Packing":

@@ -13,10 +13,11 @@ from gpufarm.capacity.aliases import known
 from gpufarm.capacity.explain import Explanation
 from gpufarm.capacity.obstacles import every, how_many, obstacles, rules
 from gpufarm.capacity.rooms import need, rooms, taken
-from gpufarm.capacity.scheduler import Scheduler, from_settings
+from gpufarm.capacity.scheduler import Packing, Scheduler, from_settings
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.model.cloud import CloudAggregate
 from gpufarm.model.settings import Settings
+from gpufarm_nova.lesson import Lesson
 from gpufarm_nova.reserve import Amounts
 
 FREE: dict[str, Any] = {"CUSTOM_K": {}}
@@ -97,6 +98,17 @@ def test_a_card_of_a_leaked_allocation_is_free_for_the_filter() -> None:
 def test_nothing_is_kept_without_the_filter_or_for_other_cards() -> None:
     assert can_start(facts(FREE), scheduler=Scheduler(reserves=KEEPS.reserves)) == 6
     assert can_start(facts({"CUSTOM_OTHER": {}})) == 6
+
+
+def test_nothing_is_kept_on_a_host_that_is_open() -> None:
+    def by(*opened: str) -> Scheduler:
+        lesson = Lesson((), open_hosts=frozenset(opened))
+        return msgspec.structs.replace(
+            KEEPS, packing=Packing(cards={"CUSTOM_K": "k"}, flavors=(), lesson=lesson)
+        )
+
+    assert can_start(facts(FREE, FREE), scheduler=by("b")) == 5
+    assert can_start(facts(FREE, FREE), scheduler=by("b", "a.example")) == 6
 
 
 def test_a_server_with_the_card_draws_on_the_reserve() -> None:

@@ -143,14 +143,12 @@ def test_the_settings_of_the_weigher() -> None:
 
 
 def test_the_file_of_what_was_learned(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from gpufarm.capacity.facts import Question
-
     there, copied = tmp_path_factory.mktemp("there"), tmp_path_factory.mktemp("copied")
     conf = [copied / "nova.conf"]
-    named = Question(scheduler=from_settings(settings(packing_file=f"{there}/l.json"), ""))
+    named = from_settings(settings(packing_file=f"{there}/l.json"), "")
 
     def read() -> Packing:
-        found = scheduler_source.with_lesson(named, conf).scheduler.packing
+        found = scheduler_source.with_lesson(named, conf).packing
         assert found is not None
         return found
 
@@ -161,7 +159,7 @@ def test_the_file_of_what_was_learned(tmp_path_factory: pytest.TempPathFactory) 
         (there / "l.json").write_bytes(broken)
         assert read().lesson is None
         assert read().problem
-    unnamed = Question(scheduler=from_settings(settings(), ""))
+    unnamed = from_settings(settings(), "")
     assert scheduler_source.with_lesson(unnamed, conf) == unnamed
 
 
