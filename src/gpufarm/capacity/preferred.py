@@ -38,18 +38,16 @@ def preferred(open_: Iterable[Room], wanted: Need, scheduler: Scheduler) -> tupl
     if by is None or wanted.shape is not None:
         return ()
     rule = packing.Packing(by.flavors, by.lesson)
-    hosts = {room.host: _host(room, scheduler, by) for room in open_}
-    supply = rule.supply(hosts.values())
+    hosts = [(room, _host(room, scheduler, by)) for room in open_]
+    supply = rule.supply(host for _, host in hosts)
     # As a request has them: the weigher counts the flavor's, whatever Placement is asked for.
     server = Amounts(wanted.vcpus, wanted.memory_mb)
     cards = {by.cards[name]: number for name, number in wanted.cards.items() if name in by.cards}
-    opened = by.lesson.open_hosts if by.lesson else frozenset()
     found = []
-    for name, host in hosts.items():
-        is_open = name in opened
-        loss = round(rule.loss(host, server, cards, supply, is_open=is_open), packing.DIGITS)
-        why = rule.why(host, server, cards, supply, is_open=is_open)
-        found.append(Preferred(name, loss, why))
+    for room, host in hosts:
+        loss = rule.loss(host, server, cards, supply, is_open=room.is_open)
+        why = rule.why(host, server, cards, supply, is_open=room.is_open)
+        found.append(Preferred(room.host, round(loss, packing.DIGITS), why))
     return tuple(sorted(found, key=lambda each: (each.loss, each.host)))
 
 
