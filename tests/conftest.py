@@ -24,8 +24,12 @@ def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a lab or virtual hosts stay in one process of `make test`'s two."""
+    """Tests that share a lab or virtual hosts stay in one of the processes of `make test`.
+
+    First of all, since xdist reads the groups in a hook of the same name.
+    """
     for item in items:
         group = _shared(item)
         if group:
@@ -37,4 +41,7 @@ def _shared(item: pytest.Item) -> str | None:
         return "virtual hosts"
     if "lab" in getattr(item, "fixturenames", ()):
         return "lab"
-    return str(item.path) if "functional" in item.path.parts else None
+    if "functional" not in item.path.parts:
+        return None
+    alone = item.path.parent.name == "functional"
+    return item.path.stem if alone else item.path.parent.name

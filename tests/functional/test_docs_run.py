@@ -10,11 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VENV = ROOT / ".venv"
-COPIED = ("Makefile", "README.md", "docs", "examples", "pyproject.toml", "requirements", "tools")
+COPIED = (
+    *("Makefile", "README.md", "docs", "examples", "packages", "pyproject.toml", "requirements"),
+    "tools",
+)
 BLOCK = re.compile(r"^```sh(?: exit=(\d+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "make test": "is what runs this",
-    "pip install .": "the environment of the tests has it",
+    "pip install ./packages/gpufarm-nova .": "the environment of the tests has it",
     "gpufarm --os-cloud mycloud farm plan farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm apply farm.yaml": "a cloud of the reader's",
     "gpufarm --os-cloud mycloud farm check farm.yaml": "a cloud of the reader's",
