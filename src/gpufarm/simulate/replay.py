@@ -16,6 +16,8 @@ from gpufarm_nova.lesson import Request
 from gpufarm_nova.reserve import Amounts, Host
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gpufarm.simulate.trace import Node
 
 FIRST_LESSON = 100
@@ -115,8 +117,8 @@ class Scheduler:
         self._policy = policy
         self._known: dict[Request, _Rows] = {}
 
-    def choose(self, kind: Request) -> int | None:
-        """None where no host takes the server."""
+    def scores(self, kind: Request) -> "np.ndarray":
+        """Of all places: the smallest is best, and infinity where the server cannot go."""
         import numpy as np
 
         found = self._known.get(kind)
@@ -125,9 +127,14 @@ class Scheduler:
         else:
             found.update(self._cloud, self._policy, kind)
         if not found.open.any():
-            return None
-        scores = self._policy.scores(found.rows, found.open)
-        return int(np.where(found.open, scores, np.inf).argmin())
+            return np.full(len(found.open), np.inf)
+        return np.where(found.open, self._policy.scores(found.rows, found.open), np.inf)
+
+    def choose(self, kind: Request) -> int | None:
+        """None where no host takes the server."""
+        scores = self.scores(kind)
+        best = int(scores.argmin())
+        return None if scores[best] == float("inf") else best
 
     def place(self, kind: Request) -> int | None:
         where = self.choose(kind)
