@@ -51,7 +51,7 @@ reset: ## end it and forget all of it
 	@if [ -x $(BIN)/gpufarm ]; then $(BIN)/gpufarm lab reset; fi
 
 test: $(MADE)-dev check test-plugin ## set-up and the test suite, against a real OpenStack
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST_FLAGS)
 
 test-hosts: $(MADE)-dev ## those of them on virtual Linux hosts, in QEMU
 	@$(BIN)/python -m pytest -m 'virthost and not long' $(PYTEST_FLAGS)

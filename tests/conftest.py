@@ -1,5 +1,8 @@
 """Options of the test suite."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 
@@ -24,24 +27,42 @@ def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a lab or virtual hosts stay in one of the processes of `make test`.
+HOSTS = frozenset(
+    {
+        "real",
+        "test_guests_of_hosts.py",
+        "test_prepare_hosts.py",
+        "test_rehearse_host.py",
+        "test_rollout_settings.py",
+        "test_virtual_hosts.py",
+    }
+)
+"""Of tests/functional: what runs on virtual hosts, which want the machine for themselves."""
 
-    First of all, since xdist reads the groups in a hook of the same name.
-    """
-    for item in items:
-        group = _shared(item)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
 
-
-def _shared(item: pytest.Item) -> str | None:
-    if item.get_closest_marker("virthost"):
+def shared(nodeid: str) -> str:
+    """What a test shares with others: these stay in one of the processes of `make test`."""
+    path = Path(nodeid.partition("::")[0])
+    if path.parts[:2] != ("tests", "functional"):
+        return str(path)
+    name = path.parts[2]
+    if name in HOSTS:
         return "virtual hosts"
-    if "lab" in getattr(item, "fixturenames", ()):
-        return "lab"
-    if "functional" not in item.path.parts:
-        return None
-    alone = item.path.parent.name == "functional"
-    return item.path.stem if alone else item.path.parent.name
+    return "lab" if name == "capacity" or name.endswith(".py") else name
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By `shared`; the largest part first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByWhatIsShared(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shared(nodeid)
+
+    return ByWhatIsShared(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        on_hosts = item.get_closest_marker("virthost") is not None
+        assert on_hosts == (shared(item.nodeid) == "virtual hosts"), f"{item.nodeid}: see HOSTS"
