@@ -33,8 +33,8 @@ def keep(mixed: ReserveLab, mode: str) -> None:
 
 def explained(mixed: ReserveLab, flavor: str) -> Explanation:
     lab = lab_state.load(mixed.lab.state)
-    found = Question(scheduler=from_settings(lab_farm.scheduler_settings(lab), "the lab"))
-    known = scheduler_source.with_lesson(found, ())
+    found = from_settings(lab_farm.scheduler_settings(lab), "the lab")
+    known = Question(scheduler=scheduler_source.with_lesson(found, ()))
     wish = asking.Wish(subject=flavor, image="r.image", known=known)
     return asking.answer(mixed.lab.connection, wish)[0]
 
