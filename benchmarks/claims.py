@@ -9,15 +9,13 @@ same numbers.
 
 import argparse
 import json
-import os
-import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
+from bench_lab import Lab
 from cloud_rows import Cloud
 from machine import machine
 
@@ -54,25 +52,7 @@ with open(sys.argv[1], "w") as stream:
 """Runs a command and writes down what it took."""
 
 
-class Bench:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "lab"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if name[:3] != "OS_"},
-            "GPUFARM_LAB_STATE": str(self.state),
-        }
-
-    def gpufarm(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "gpufarm", "-q", *words],
-            env=self.environment,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return done.stdout
-
+class Bench(Lab):
     def start(self) -> None:
         """A lab of one host, which has one server with a card."""
         functions = [
@@ -96,8 +76,6 @@ class Bench:
             "numa_nodes": 2,
             "pci_functions": functions,
         }
-        image = self.folder / "image"
-        image.write_bytes(bytes(1 << 20))
         card = {"vendor_id": "10de", "product_id": "2330", "device_type": "type-PF"}
         flavor = {"vcpus": 16, "memory_mb": 131072, "disk_gb": 100, "cards": {"h100": 1}}
         farm = {
@@ -106,16 +84,12 @@ class Bench:
             "release": 34,
             "cards": {"h100": {**card, "hosts": [HOST]}},
             "flavors": {"bench.h100": flavor},
-            "images": {"bench": {"file": str(image)}},
+            "images": {"bench": {"file": str(self.image())}},
         }
-        for name, content in (("host", host), ("farm", farm)):
-            (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-        self.gpufarm("lab", "up", "--hosts", str(self.folder / "host.yaml"))
-        self.gpufarm("farm", "apply", str(self.folder / "farm.yaml"))
+        self.gpufarm("lab", "up", "--hosts", str(self.write("host", host)))
+        self.gpufarm("farm", "apply", str(self.write("farm", farm)))
         self.gpufarm("server", "create", "--flavor", "bench.h100", "--image", "bench", "bench")
-        for line in self.gpufarm("lab", "env").splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
-            self.environment[name] = shlex.split(value)[0]
+        self.credentials()
         url = self.folder / "placement.url"
         url.touch(0o600)
         url.write_text(f"sqlite:///{self.state / 'db' / 'placement.sqlite'}?timeout=60\n")
@@ -198,8 +172,7 @@ def main() -> None:
             bench.start()
             found = bench.rounds(sorted(parsed.hosts or SIZES), baseline=not parsed.no_baseline)
         finally:
-            if bench.state.exists():
-                bench.gpufarm("lab", "reset")
+            bench.end()
     print(f"(reach: {CARDS_A_REQUEST} cards or more a request, {REACH_MB} MB)")
     output = parsed.output or Path(tempfile.gettempdir()) / "gpufarm-bench-claims.json"
     output.write_text(json.dumps({"machine": on, "rounds": found}, indent=1))

@@ -15,9 +15,7 @@ import gc
 import json
 import os
 import random
-import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from bench_lab import Lab
 from cloud_rows import Cloud
 from machine import machine
 
@@ -43,42 +41,15 @@ ORDINARY = {(2, 4096): 100, (4, 8192): 400, (8, 16384): 300, (8, 32768): 500, (1
 PLUGIN = ("GpuReserveFilter", "GpuPackingWeigher")
 
 
-class Bench:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "lab"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if name[:3] != "OS_"},
-            "GPUFARM_LAB_STATE": str(self.state),
-        }
-
-    def gpufarm(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "gpufarm", "-q", *words],
-            env=self.environment,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return done.stdout
-
+class Bench(Lab):
     def start(self) -> None:
         """A lab of one host of each kind."""
         files = []
         for cards in MODELS:
-            files += ["--hosts", str(self._write(f"real-{cards}", host(cards)))]
+            files += ["--hosts", str(self.write(f"real-{cards}", host(cards)))]
         self.gpufarm("lab", "up", *files)
-        image = self.folder / "image"
-        image.write_bytes(bytes(1 << 20))
-        self.gpufarm("farm", "apply", str(self._write("farm", farm(image))))
-        for line in self.gpufarm("lab", "env").splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
-            self.environment[name] = shlex.split(value)[0]
-
-    def _write(self, name: str, content: Any) -> Path:
-        path = self.folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
+        self.gpufarm("farm", "apply", str(self.write("farm", farm(self.image()))))
+        self.credentials()
 
     def fill(self, models: dict[int, int]) -> Cloud:
         """The other hosts, and what runs on all of them."""
@@ -368,8 +339,7 @@ def main() -> None:
                 found.append(result)
                 show(result)
         finally:
-            if bench.state.exists():
-                bench.gpufarm("lab", "reset")
+            bench.end()
     output = parsed.output or Path(tempfile.gettempdir()) / "gpufarm-bench-scheduler.json"
     output.write_text(json.dumps({"machine": on, "rounds": found}, indent=1))
     print(output)

@@ -1,5 +1,6 @@
 """Options of the test suite."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="so many operations in the churn of claims (default: as many as a minute takes)",
     )
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends programs that tests start, also where this runs in the background of a shell,
+    which has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

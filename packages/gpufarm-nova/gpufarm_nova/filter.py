@@ -54,10 +54,12 @@ class GpuReserveFilter(filters.BaseHostFilter):
 
     def _refusal(self, state: Any, spec: Any) -> Refusal | None:
         settings, reading = self._settings, self.reader.reading()
-        cards = hosts.free(state, settings, reading)
-        if not any(cards.values()) or hosts.asked(spec, settings):
+        if hosts.asked(spec, settings):
             return None
         if reading.lesson and state.nodename in reading.lesson.open_hosts:
+            return None
+        cards = hosts.free(state, settings, reading)
+        if not any(cards.values()):
             return None
         host = hosts.place(state, spec, hosts.whole(state, settings, reading, cards))
         for place in itertools.chain([host], hosts.cells(state, spec, settings, reading)):

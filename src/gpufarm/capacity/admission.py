@@ -107,16 +107,23 @@ def doubts(
 
 
 def need_of(
-    snapshot: Snapshot, flavor: CloudFlavor, zone: str | None, image: Mapping[str, str] | None
+    snapshot: Snapshot,
+    flavor: CloudFlavor,
+    zone: str | None,
+    image: Mapping[str, str] | None,
+    project: str | None = None,
 ) -> Need | None:
-    """What a server of `flavor` takes; None where nobody tells what its alias asks for."""
+    """What a server of `flavor` takes; None where nobody tells what its alias asks for.
+
+    It is the snapshot's project that asks, unless another is named.
+    """
     return need(
         flavor,
         known(snapshot),
         image=image,
         configured=snapshot.scheduler.aliases,
         zone=zone,
-        project=snapshot.project,
+        project=project or snapshot.project,
     )
 
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gpufarm.capacity import explain, facts, faults, preferred, request
-from gpufarm.capacity.aliases import asked, known
+from gpufarm.capacity import admission, explain, facts, faults, preferred, request
+from gpufarm.capacity.aliases import asked
 from gpufarm.capacity.explain import Explanation, Reason
 from gpufarm.capacity.facts import Question
 from gpufarm.capacity.obstacle import NOVA
-from gpufarm.capacity.rooms import need, traits_of
+from gpufarm.capacity.rooms import traits_of
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.cloud import catalog, placement, quota, servers
 from gpufarm.model.cloud import CloudFlavor
@@ -51,7 +51,6 @@ def answer(
     properties = servers.image_properties(connection, image) if image else {}
     project = quota.project_id(connection, wish.project) if wish.project else None
     project = project or (server.project if server else None)
-    wanted_traits = {key.partition(":")[2] for key in properties if key.startswith("trait:")}
     snapshot = facts.read(
         connection,
         step,
@@ -59,17 +58,11 @@ def answer(
             wish.known,
             every_host=True,
             project=project,
-            traits=traits_of([flavor]) | wanted_traits,
+            traits=traits_of([flavor], [properties]),
         ),
     )
-    wanted = need(
-        flavor,
-        known(snapshot),
-        image=properties,
-        configured=snapshot.scheduler.aliases,
-        zone=wish.zone or (server.zone if server else None),
-        project=snapshot.project,
-    )
+    zone = wish.zone or (server.zone if server else None)
+    wanted = admission.need_of(snapshot, flavor, zone, properties)
     if wanted is None:
         return explain.cannot_tell(snapshot, flavor), ()
     step("allocation candidates")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gpufarm.capacity import admission, facts
-from gpufarm.capacity.aliases import asked, known
+from gpufarm.capacity.aliases import asked
 from gpufarm.capacity.facts import Question
-from gpufarm.capacity.rooms import Need, need, traits_of
+from gpufarm.capacity.rooms import Need, traits_of
 from gpufarm.capacity.snapshot import Snapshot
 from gpufarm.cloud import servers
 from gpufarm.model.cloud import CloudFlavor
@@ -39,11 +39,10 @@ def traveller(connection: "Connection", server: Server) -> Traveller:
 
 def read(connection: "Connection", found: list[Traveller], known_before: Question) -> Snapshot:
     """What it takes to judge all of `found`. Raises CloudError."""
-    traits = {key.partition(":")[2] for each in found for key in each.image if "trait:" in key}
     question = msgspec.structs.replace(
         known_before,
         every_host=any(not asked(each.flavor) for each in found),
-        traits=traits_of([each.flavor for each in found]) | traits,
+        traits=traits_of([each.flavor for each in found], [each.image for each in found]),
     )
     return facts.read(connection, question=question)
 
@@ -52,14 +51,8 @@ def wanted(snapshot: Snapshot, found: Traveller) -> Need | None:
     """None where nobody can tell which cards its aliases ask for."""
     if admission.unjudged(snapshot, found.flavor):
         return None
-    return need(
-        found.flavor,
-        known(snapshot),
-        image=found.image,
-        configured=snapshot.scheduler.aliases,
-        zone=found.server.zone,
-        project=found.server.project,
-    )
+    server = found.server
+    return admission.need_of(snapshot, found.flavor, server.zone, found.image, server.project)
 
 
 def refusal(

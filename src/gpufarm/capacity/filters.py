@@ -162,11 +162,16 @@ def _servers(room: Room, _wanted: Need, scheduler: Scheduler) -> Iterator[Obstac
 
 
 def most_servers(room: Room, scheduler: Scheduler, of_aggregates: bool) -> int:
-    """The most servers on `room`; the least of its aggregates' counts before the setting
-    (nova/scheduler/filters/num_instances_filter.py)."""
-    given = [properties.get("max_instances_per_host", "") for properties in room.aggregates]
-    numbers = [int(value) for value in given if value.isdigit()]
-    return min(numbers) if of_aggregates and numbers else scheduler.max_servers
+    """The most servers on `room`; the least of its aggregates' counts before the setting, which
+    counts alone where one of them is no number (nova/scheduler/filters/num_instances_filter.py)."""
+    key = "max_instances_per_host"
+    given = [properties[key] for properties in room.aggregates if key in properties]
+    if not (of_aggregates and given):
+        return scheduler.max_servers
+    try:
+        return min(int(value) for value in given)
+    except ValueError:
+        return scheduler.max_servers
 
 
 def _servers_by_aggregate(room: Room, _wanted: Need, scheduler: Scheduler) -> Iterator[Obstacle]:

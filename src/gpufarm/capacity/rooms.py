@@ -154,10 +154,14 @@ def _traits(flavor: CloudFlavor, image: Mapping[str, str]) -> tuple[frozenset[st
     return frozenset(required | of_image), frozenset(forbidden)
 
 
-def traits_of(flavors: Iterable[CloudFlavor]) -> frozenset[str]:
-    """Every trait that a server of one of `flavors` may be judged by."""
+def traits_of(
+    flavors: Iterable[CloudFlavor], images: Iterable[Mapping[str, str]] = ()
+) -> frozenset[str]:
+    """Every trait that a server of one of `flavors` may be judged by, from an image with one of
+    the properties `images`."""
     named = (_traits(flavor, {}) for flavor in flavors if asked(flavor))
-    return frozenset({DISABLED_TRAIT, SOCKET_TRAIT, cards.ONE_TIME_USE_TRAIT}).union(
+    of_images = {name[1] for image in images for key in image if (name := _TRAIT.match(key))}
+    return frozenset({DISABLED_TRAIT, SOCKET_TRAIT, cards.ONE_TIME_USE_TRAIT} | of_images).union(
         *(required | forbidden for required, forbidden in named)
     )
 

@@ -10,7 +10,7 @@ from gpufarm.cli import scheduler_source
 from gpufarm.cli.base import Command, Lister, UsageError
 from gpufarm.cli.columns import Wrapped, for_reader
 from gpufarm.cli.state_folder import state_folder
-from gpufarm.model.errors import CloudError, GpufarmError, NotInCloud, ServerNotMoved
+from gpufarm.model.errors import CloudError, GpufarmError, ServerNotMoved
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -274,14 +274,13 @@ class _Drain:
     def _begin(self, server: "Server", target: str | None, *, live: bool) -> "Move":
         from msgspec.structs import replace
 
-        from gpufarm.moves import plan, records
+        from gpufarm.cli import moving
+        from gpufarm.moves import plan
 
-        before = records.read(self._records, server.id)
+        before = moving.interrupted(server.id)
         if before is not None:
             return before
-        standing = self._door().look(server.id)
-        if standing is None:
-            raise NotInCloud("server", server.name, "it was deleted meanwhile: run this again")
+        standing = moving.standing(self._door(), server)
         move = plan.begin(standing, target)
         under_way = move.source != standing.server.host or standing.server.task is not None
         return replace(move, live=live and not under_way)
@@ -299,23 +298,15 @@ class _Drain:
         )
 
     def _one(self, move: "Move", server: "Server") -> Row:
-        from gpufarm.moves import records
-        from gpufarm.moves.apply import carry_out
+        from gpufarm.cli import moving
 
         door = self._door()
-
-        def admit() -> None:
-            records.put(self._records, move)
-
         try:
-            moved = carry_out(door, move, self._limits, self._told, admit)
+            moved = moving.carry_out(door, move, self._limits, self._told)
         except ServerNotMoved as error:
-            if error.back:
-                records.drop(self._records, server.id)
             return (server.name, server.id, STAYS, self._service.host, error.problem)
         except GpufarmError as error:
             return (server.name, server.id, STAYS, self._service.host, str(error))
-        records.drop(self._records, server.id)
         self.unfinished = self.unfinished or door.unfinished
         return (server.name, server.id, MOVED, moved.host, "; ".join((*moved.notes, *moved.left)))
 

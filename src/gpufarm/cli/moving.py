@@ -17,15 +17,19 @@ from gpufarm.claims.findings import Finding, findings
 from gpufarm.claims.reading import Sources
 from gpufarm.cli import claims_source, scheduler_source
 from gpufarm.cli.base import UsageError
+from gpufarm.cli.state_folder import state_folder
 from gpufarm.cloud import catalog, compute, moves, nova_database
 from gpufarm.model.cloud import hypervisor_of
+from gpufarm.model.errors import NotInCloud, ServerNotMoved
 from gpufarm.model.moves import Move, Standing
+from gpufarm.moves import records
 from gpufarm.system.ledger import Ledger
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-    from gpufarm.moves.apply import Limits
+    from gpufarm.model.server import Server
+    from gpufarm.moves.apply import Limits, Moved
 
 TIMEOUT = 3600.0
 AT_ONCE = -86400.0
@@ -62,6 +66,48 @@ def limits(parsed: argparse.Namespace) -> "Limits":
     if parsed.timeout <= 0:
         raise UsageError("--timeout: more than 0 seconds are needed")
     return Limits(timeout=parsed.timeout, patience=claims_source.patience(parsed))
+
+
+def interrupted(server: str) -> Move | None:
+    """The move of that server that an earlier run began and did not end."""
+    return records.read(state_folder("moves"), server)
+
+
+def standing(door: "CloudDoor", server: "Server") -> Standing:
+    """Raises NotInCloud, CloudError."""
+    found = door.look(server.id)
+    if found is None:
+        raise NotInCloud("server", server.name, "it was deleted meanwhile")
+    return found
+
+
+def carry_out(
+    door: "CloudDoor",
+    move: Move,
+    limits: "Limits",
+    told: Callable[[str], None],
+    admit: Callable[[], None] = lambda: None,
+) -> "Moved":
+    """What the move came to; what it began with is kept until it ends or the server is back.
+
+    `admit` raises where the move is not to begin. Raises ServerNotMoved, CloudError.
+    """
+    from gpufarm.moves import apply
+
+    folder = state_folder("moves")
+
+    def begin() -> None:
+        admit()
+        records.put(folder, move)
+
+    try:
+        moved = apply.carry_out(door, move, limits, told, begin)
+    except ServerNotMoved as error:
+        if error.back:
+            records.drop(folder, move.server)
+        raise
+    records.drop(folder, move.server)
+    return moved
 
 
 class CloudDoor:

@@ -50,15 +50,11 @@ class Migrate(ShowOne):
         from gpufarm.cli import claims_source, moving
         from gpufarm.cli.columns import Lines
         from gpufarm.cloud import servers
-        from gpufarm.model.errors import ServerNotMoved
-        from gpufarm.moves import records
-        from gpufarm.moves.apply import carry_out
         from gpufarm.system.ledger import Ledger
 
         limits = moving.limits(parsed_args)
         connection = self.connection()
         server = find(connection, parsed_args.server)
-        folder = state_folder("moves")
         sources = claims_source.sources(parsed_args, connection)
         ledger = Ledger(parsed_args.ledger or state_folder("claims"), "move")
         with self.progress(f"server {server.name}") as progress:
@@ -75,15 +71,8 @@ class Migrate(ShowOne):
                 progress.advance(f"{server.name}: looking for room and cards")
                 known = scheduler_source.question(connection, parsed_args)
                 check(connection, server, move, known)
-                records.put(folder, move)
 
-            try:
-                moved = carry_out(door, move, limits, progress.advance, admit)
-            except ServerNotMoved as error:
-                if error.back:
-                    records.drop(folder, server.id)
-                raise
-        records.drop(folder, server.id)
+            moved = moving.carry_out(door, move, limits, progress.advance, admit)
         for text in (*claims_source.unread(parsed_args, connection), *moved.notes, *moved.left):
             self.note(text)
         self.found = door.unfinished
@@ -100,13 +89,11 @@ class Migrate(ShowOne):
         """A move that was interrupted, or a new one."""
         import msgspec
 
-        from gpufarm.model.errors import NotInCloud
-        from gpufarm.moves import plan, records
+        from gpufarm.cli import moving
+        from gpufarm.moves import plan
 
-        standing = door.look(server.id)
-        if standing is None:
-            raise NotInCloud("server", server.name, "it was deleted meanwhile")
-        before = records.read(state_folder("moves"), server.id)
+        standing = moving.standing(door, server)
+        before = moving.interrupted(server.id)
         if before is None:
             return plan.begin(standing, to)
         self.note(f"going on with a move of {server.name} from {before.source}")

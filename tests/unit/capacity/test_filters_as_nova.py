@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpufarm.capacity import reserve
@@ -29,7 +29,9 @@ COMPARED = (
     "NumInstancesFilter",
 )
 
-word = st.sampled_from(["true", "false", "gpu.1", "plain", "tenant-a", "tenant-b", "q35,pc", "2"])
+word = st.sampled_from(
+    ["true", "false", "gpu.1", "plain", "tenant-a", "tenant-b", "q35,pc", "2", " 1", "-1"]
+)
 metadata = st.dictionaries(
     st.sampled_from(
         [
@@ -80,6 +82,12 @@ def room(aggregates: list[dict[str, str]], servers: int) -> Room:
     st.lists(metadata, max_size=2),
     st.tuples(specs, images, st.sampled_from(["gpu.1", "plain"])),
     st.sampled_from([0, 2, 49, 50]),
+)
+@example(
+    "AggregateNumInstancesFilter",
+    [{"max_instances_per_host": "true"}, {"max_instances_per_host": "2"}],
+    ({}, {}, "plain"),
+    2,
 )
 def test_lets_through_what_nova_lets_through(
     name: str,

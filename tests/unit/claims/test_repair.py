@@ -88,26 +88,14 @@ class ModelCloud:
 
     def release(self, step: Release) -> Any:
         self._call("release")
-        held = {
-            each.uuid: each.allocations[step.consumer]
-            for each in self.facts.placement
-            if step.consumer in each.allocations
-        }
-        if any(held.get(uuid) != amounts for uuid, amounts in step.held.items()):
-            raise CloudConflict("409")
+        held = self._held(step.consumer, step.held)
         self.writes.append(f"release {step.consumer}")
         self._release(step.consumer, None if step.everything else set(step.held))
         return held
 
     def give_back(self, step: GiveBack) -> Any:
         self._call("give_back")
-        held = {
-            each.uuid: each.allocations[step.migration]
-            for each in self.facts.placement
-            if step.migration in each.allocations
-        }
-        if any(held.get(uuid) != amounts for uuid, amounts in step.held.items()):
-            raise CloudConflict("409")
+        held = self._held(step.migration, step.held)
         self.writes.append(f"give back {step.migration} to {step.server}")
         self._release(step.migration, None)
         self._release(step.server, None)
@@ -121,6 +109,17 @@ class ModelCloud:
         )
         self.facts = msgspec.structs.replace(self.facts, placement=placement)
         return None
+
+    def _held(self, consumer: str, expected: Any) -> Any:
+        """What the consumer holds, by provider; CloudConflict where that is not as expected."""
+        held = {
+            each.uuid: each.allocations[consumer]
+            for each in self.facts.placement
+            if consumer in each.allocations
+        }
+        if any(held.get(uuid) != amounts for uuid, amounts in expected.items()):
+            raise CloudConflict("409")
+        return held
 
     def _release(self, consumer: str, uuids: set[str] | None) -> None:
         placement = tuple(

@@ -244,15 +244,5 @@ def test_units_that_failed_are_named() -> None:
 
 
 def test_nobody_answers() -> None:
-    assert not guest.has_banner(1)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-
-        def serve() -> None:
-            connection, _ = other.accept()
-            with connection:
-                connection.sendall(b"HTTP/1.1 400\r\n")
-
-        threading.Thread(target=serve, daemon=True).start()
-        assert not guest.has_banner(other.getsockname()[1])
     with pytest.raises(VirtualHostFailed, match="SSH does not answer within"):
         guest.first_answer(Guest("h1", Path("/x/y")), 1, lambda: "", 0.1, lambda: None)

@@ -6,7 +6,6 @@ image, and pinned: a connection to anything else is refused.
 
 import os
 import shlex
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from gpufarm.lab.ports import LOOPBACK
 from gpufarm.lab.virthost import commands, store
 from gpufarm.model.errors import LabError, VirtualHostFailed
-from gpufarm.system import files, ssh
+from gpufarm.system import files, reach, ssh
 from gpufarm.system import run as programs
 from gpufarm.system.run import Done
 
@@ -31,7 +30,6 @@ SOCKET = "ssh"
 LONGEST_SOCKET = 107 - 17
 """unix(7), less what ssh puts behind the name while it makes the socket (mux.c)."""
 
-BANNER_WAIT = 3.0
 COMMAND_LIMIT = 120.0
 SSH_FAILED = 255
 
@@ -172,16 +170,6 @@ def _quoted(path: Path) -> str:
     return '"' + text.replace("%", "%%") + '"'
 
 
-def has_banner(port: int) -> bool:
-    """Whether an SSH server answers at that port."""
-    try:
-        with socket.create_connection((LOOPBACK, port), BANNER_WAIT) as connection:
-            connection.settimeout(BANNER_WAIT)
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
 def first_answer(
     guest: Guest, port: int, script: Callable[[], str], limit: float, check: Callable[[], None]
 ) -> str:
@@ -192,7 +180,7 @@ def first_answer(
     deadline = time.monotonic() + limit
     while True:
         check()
-        if has_banner(port):
+        if reach.ssh(LOOPBACK, port):
             done = guest.run(script(), max(deadline - time.monotonic(), COMMAND_LIMIT))
             if done.status != SSH_FAILED:
                 return guest.output(done)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from gpufarm.lab.ports import LOOPBACK
 from gpufarm.lab.state import PRIVATE
 from gpufarm.lab.virthost import guest, image, machine, running, settling, store
 from gpufarm.lab.virthost.building import Note
@@ -21,6 +22,7 @@ from gpufarm.lab.virthost.machine import Iommu, Machine
 from gpufarm.lab.virthost.store import Host
 from gpufarm.model.errors import LabBusy, LabError, NoVirtualHost, ProgramError
 from gpufarm.system import files, processes
+from gpufarm.system.reach import ssh as ssh_answers
 
 BOOT_LIMIT = 600.0
 RESUME_LIMIT = 180.0
@@ -138,7 +140,7 @@ def status_of(state: Path, name: str) -> HostStatus:
         cards=tuple(f"{slot}.0 {card.name}" for slot, card in cards),
         ssh_port=host.port,
         pid=run.qemu.pid if run else None,
-        healthy=run is not None and host.port is not None and guest.has_banner(host.port),
+        healthy=run is not None and host.port is not None and ssh_answers(LOOPBACK, host.port),
         memory_mb=round(memory, 1),
         age_seconds=int(time.time() - run.qemu.started) if run else None,
     )
