@@ -12,16 +12,17 @@ class Create(ShowOne):
     """Create a server, once its flavor's cards are free, and follow it until it is up.
 
     Where they are not, nothing is asked of Nova, the message says which cards are in use and
-    where, and the exit status is 2. Up is ACTIVE, or an answer at its image's property
-    `service_url`, where it has one; --until asks for another sign.
+    where, and the exit status is 2. Up is SSH at its address, or an answer at its image's property
+    `service_url`, where it has one; ACTIVE without an address, and in the lab, whose networks are
+    simulated. --until asks for another sign.
     """
 
     examples = """
         # one server with the cards that flavor g1.gpu names
         gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04
 
-        # and wait until SSH answers
-        gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04 --until ssh
+        # wait for Nova alone, where its address is not reached from here
+        gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04 --until active
 
         # the same again changes nothing
         gpufarm server create train-1 --flavor g1.gpu --image ubuntu-24.04 --or-show
@@ -60,6 +61,7 @@ class Create(ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         from gpufarm.capacity import boot
+        from gpufarm.cli import farm_target
         from gpufarm.cloud import servers
         from gpufarm.guest import up
         from gpufarm.model.server import Order
@@ -83,9 +85,10 @@ class Create(ShowOne):
                 known = scheduler_source.question(connection)
                 server = boot.boot(connection, order, progress.advance, self.note, known)
             image = servers.properties_of(connection, server.image_id) if server.image_id else {}
+            simulated = farm_target.find_lab(connection) is not None
             up.wait(
                 server,
-                up.sign(parsed_args.until, image),
+                parsed_args.until or up.sign(server, image, simulated=simulated),
                 image,
                 lambda: servers.console(connection, server.id),
                 progress.advance,

@@ -23,9 +23,12 @@ WAIT_SECONDS = 2.0
 Console = Callable[[], str]
 
 
-def sign(asked: Sign | None, image: dict[str, str]) -> Sign:
-    """What is waited for: what was asked for, or the image's `service_url` where it has one."""
-    return asked or ("url" if image.get(URL_PROPERTY) else "active")
+def sign(server: Server, image: dict[str, str], *, simulated: bool) -> Sign:
+    """What is waited for where nothing was asked for: the image's `service_url` where it has one,
+    SSH where the server has an address, otherwise ACTIVE, as where networks are `simulated`."""
+    if image.get(URL_PROPERTY):
+        return "url"
+    return "ssh" if addresses(server) and not simulated else "active"
 
 
 def service_urls(server: Server, image: dict[str, str]) -> list[str]:
@@ -84,7 +87,8 @@ def wait(
             raise ServerFailed(
                 server.name,
                 f"it is ACTIVE on {server.host or 'its host'}, and {said} did not come within "
-                f"{seconds:g} seconds: look with `openstack console log show {server.id}`",
+                f"{seconds:g} seconds: look with `openstack console log show {server.id}`, or be "
+                "content with ACTIVE (--until active)",
             )
         time.sleep(min(WAIT_SECONDS, max(0.0, deadline - time.monotonic())))
 

@@ -42,8 +42,14 @@ def web() -> Iterator[int]:
 def test_any_page_is_an_answer(web: int) -> None:
     image = {"service_url": f"http://{{}}:{web}/busy"}
     assert wait(HERE, "url", image) == [f"t: waiting for an answer at http://127.0.0.1:{web}/busy"]
-    assert up.sign(None, image) == "url"
-    assert up.sign("active", image) == "active"
+
+
+def test_what_is_waited_for() -> None:
+    image = {"service_url": "https://{}/"}
+    assert up.sign(HERE, image, simulated=True) == "url"
+    assert up.sign(HERE, {}, simulated=False) == "ssh"
+    assert up.sign(HERE, {}, simulated=True) == "active"
+    assert up.sign(NOWHERE, {}, simulated=False) == "active"
 
 
 def test_nobody_answers() -> None:
