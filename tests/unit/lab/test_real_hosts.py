@@ -1,7 +1,9 @@
 """Real hosts of a lab: what their Nova is told, what they reach, when they count as up."""
 
 import argparse
+import shlex
 import sqlite3
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,7 @@ from gpufarm.cli import lab_real
 from gpufarm.cli.base import UsageError
 from gpufarm.cli.shell import main
 from gpufarm.lab import config, state, up
-from gpufarm.lab.real import hosts, nova_disk, settings
+from gpufarm.lab.real import hosts, network, nova_disk, settings
 from gpufarm.lab.state import Lab, Secrets
 from gpufarm.lab.virthost import cards, image, machine, qemu
 from gpufarm.lab.virthost.machine import Machine, Reach
@@ -63,8 +65,51 @@ def test_a_host_reaches_what_it_was_given_and_nothing_else(pairs: list[tuple[int
     ]
 
 
+def test_each_host_reaches_the_ssh_of_every_other_and_no_more(tmp_path: Path) -> None:
+    """What QEMU runs for a connection finds the port that the other host has by then."""
+    words = qemu.arguments(Machine(name="real-2", peers=network.peers("real-2")))
+    (text,) = (word for word in words if word.startswith("user,"))
+    _, _, restrict, *forwards = text.split(",")
+    assert restrict == "restrict=on"
+    assert len(forwards) == network.MOST - 1
+    assert not any("real-2" in each for each in forwards)
+    rule, _, command = forwards[0].partition("-cmd:")
+    assert rule == f"guestfwd=tcp:{network.address('real-1')}:22"
+
+    here, there = tmp_path / "real-2", tmp_path / "real-1"
+    for each in (here, there):
+        each.mkdir()
+    relay = here / qemu.RELAY
+    relay.write_text('#!/bin/sh\n[ "$1" = nc ] && echo "$@" && exit\nshift && exec sh "$@"\n')
+    relay.chmod(0o700)
+    (there / qemu.PORT_FILE).write_text("40022\n")
+    said = subprocess.run(shlex.split(command), cwd=here, capture_output=True, check=True)
+    assert said.stdout == b"nc 127.0.0.1 40022\n"
+
+
+def test_the_hosts_know_each_other_by_name_address_and_key() -> None:
+    keys = {"real-1": "ssh-ed25519 AAA1", "real-2": "ssh-ed25519 AAA2"}
+    found = network.files("real-2", "PRIVATE\n", "ssh-ed25519 PUBLIC\n", keys)
+    assert found["/root/.ssh/known_hosts"][0].splitlines() == [
+        "real-1,10.0.2.101 ssh-ed25519 AAA1",
+        "real-2,10.0.2.102 ssh-ed25519 AAA2",
+    ]
+    assert "10.0.2.101 real-1\n10.0.2.102 real-2\n" in found["/etc/hosts"][0]
+    assert "Address=10.0.2.102/32" in found[network.NETWORK][0]
+    rights = {path: rights for path, (_, rights) in found.items() if "/.ssh/" in path}
+    assert set(rights.values()) == {0o600}
+    assert found["/root/.ssh/authorized_keys"][0] == "restrict ssh-ed25519 PUBLIC\n"
+
+
+def test_nova_on_a_host_says_where_the_others_find_it(lab: Lab) -> None:
+    found = parse(settings.nova_conf(lab, SECRETS, "real-2")).sections
+    assert found["DEFAULT"]["my_ip"] == (network.address("real-2"),)
+
+
 def test_a_host_with_services_goes_on_from_a_state_saved_without() -> None:
-    wanted = Machine(name="a", cards=(GTX,), reaches=(Reach(5000, 1),))
+    wanted = Machine(
+        name="a", cards=(GTX,), reaches=(Reach(5000, 1),), peers=network.peers("real-1")
+    )
     assert image.resumes(wanted)
     assert not image.resumes(wanted, Machine(name="b", memory_mb=2048))
 
@@ -119,6 +164,7 @@ def test_every_card_of_a_host_is_prepared_once() -> None:
         ("--real-hosts", "-1"),
         ("--real-hosts", "1", "--mode", "single"),
         ("--real-hosts", "1", *("--card", "gtx1080") * 9),
+        ("--real-hosts", str(network.MOST + 1)),
     ],
 )
 def test_what_contradicts_itself_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:

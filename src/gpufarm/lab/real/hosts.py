@@ -17,10 +17,11 @@ import msgspec
 
 from gpufarm.lab import config, farm_settings, services, state
 from gpufarm.lab.identity import compute_id
-from gpufarm.lab.real import launcher, nova_disk, saved, settings
+from gpufarm.lab.real import launcher, network, nova_disk, saved, settings
 from gpufarm.lab.services import Service
 from gpufarm.lab.state import Lab
 from gpufarm.lab.status import ServiceStatus
+from gpufarm.lab.virthost import guest as guests
 from gpufarm.lab.virthost import host as virthost
 from gpufarm.lab.virthost import machine as machines
 from gpufarm.lab.virthost import store
@@ -31,7 +32,6 @@ from gpufarm.lab.virthost.machine import Machine
 from gpufarm.model.errors import LabError, VirtualHostFailed
 from gpufarm.model.host import HostFile, HostFunction
 
-NAME = "real"
 DEFAULT_CARD = "gtx1080"
 FARM_FILES = {
     farm_settings.COMPUTE_ROLE: "/etc/nova/nova.conf.d/50-gpufarm.conf",
@@ -49,17 +49,20 @@ Prepare = Callable[[Guest, Machine], None]
 """Makes a host ready to give its cards to servers."""
 
 PUT = """\
+(
 set -e
 umask 077
 mkdir -p "$(dirname {path})"
 cat > {path}.new <<'END-OF-FILE'
 {text}END-OF-FILE
 cmp --quiet {path}.new {path} && {{ rm {path}.new; exit 0; }}
+chmod {rights:o} {path}.new
 mv {path}.new {path}
-echo changed
+echo {path}
+) || exit 1
 """
 REMOVE = """\
-[ ! -e {path} ] || {{ rm {path}; echo changed; }}
+[ ! -e {path} ] || {{ rm {path}; echo {path}; }}
 """
 WAIT = """\
 until [ -e {file} ]; do
@@ -87,7 +90,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def named(count: int, cards: tuple[Card, ...]) -> tuple[Wanted, ...]:
     """The first `count` real hosts, each with those cards; ValueError for what no host can have."""
-    found = tuple(Wanted(f"{NAME}-{number}", cards) for number in range(1, count + 1))
+    if count > network.MOST:
+        raise ValueError(f"{count} real hosts: {network.MOST} is the most")
+    found = tuple(Wanted(network.name(number), cards) for number in range(1, count + 1))
     for each in found:
         machines.check(Machine(name=each.name, cards=cards))
     return found
@@ -120,7 +125,8 @@ def coming_up(
     reaches = settings.reaches(lab)
 
     def start(each: Wanted) -> Guest:
-        machine = saved.machine(each.name, each.cards, reaches, disk)
+        machine = saved.machine(each.name, each.cards, disk)
+        machine = msgspec.structs.replace(machine, reaches=reaches, peers=network.peers(each.name))
         ran = store.running(store.folder(lab.state, each.name)) is not None
         reached = virthost.keep(lab.state, machine, image, note)
         if prepare and not ran:
@@ -134,7 +140,9 @@ def coming_up(
         started = [pool.submit(start, each) for each in found]
 
         def join() -> None:
-            list(pool.map(lambda each: _join(lab, each.result()), started))
+            reached = [each.result() for each in started]
+            keys = {each.name: guests.pinned(store.folder(lab.state, each.name)) for each in found}
+            list(pool.map(lambda each: _join(lab, each, keys), reached))
             _wait(lab, since, note)
 
         yield join
@@ -184,9 +192,11 @@ def put_farm_files(lab: Lab, texts: Mapping[str, str], note: Note) -> None:
     _wait(lab, since, note)
 
 
-def _put(path: str, text: str) -> str:
-    """The script that makes the file so, and prints something where that changed it."""
-    return PUT.format(path=path, text=text) if text else REMOVE.format(path=path)
+def _put(path: str, text: str, rights: int = 0o600) -> str:
+    """The script that makes the file so, and prints its path where that changed it."""
+    if not text:
+        return REMOVE.format(path=path)
+    return PUT.format(path=path, text=text, rights=rights)
 
 
 def hardware(lab: Lab) -> tuple[HostFile, ...]:
@@ -234,8 +244,11 @@ def _status(lab: Lab, name: str) -> ServiceStatus:
     )
 
 
-def _join(lab: Lab, reached: Guest) -> None:
-    """Tell its Nova of the lab, and start it where it was told something else, or not at all."""
+def _join(lab: Lab, reached: Guest, keys: Mapping[str, str]) -> None:
+    """Tell it of the other real hosts, by {name: host key}, and its Nova of the lab; start that
+    where it was told something else, or not at all."""
+    if network.NETWORK in reached.ask(_network(lab, reached.name, keys)).split():
+        reached.ask("networkctl reload")
     text = settings.nova_conf(lab, state.lab_secrets(lab.state), reached.name)
     identity = f"{settings.STATE}/compute_id"
     changed = reached.ask(
@@ -244,6 +257,13 @@ def _join(lab: Lab, reached: Guest) -> None:
     )
     if changed or reached.run(f"systemctl --quiet is-active {saved.UNIT}").status:
         reached.ask(START, JOIN_LIMIT)
+
+
+def _network(lab: Lab, name: str, keys: Mapping[str, str]) -> str:
+    """The script that puts what is its of the network between them, and prints what it changed."""
+    own = guests.own_key(lab.state, network.KEY)
+    found = network.files(name, own.read_text(), guests.public_half(own), keys)
+    return "".join(_put(path, *each) for path, each in found.items())
 
 
 def _wait(lab: Lab, since: Mapping[str, float], note: Note) -> None:

@@ -13,7 +13,7 @@ from gpufarm.lab.virthost import image, qemu, rootfs, store
 from gpufarm.lab.virthost.building import Building, Note, key_of, only_builder
 from gpufarm.lab.virthost.cards import Card
 from gpufarm.lab.virthost.image import MANIFEST, Image, Manifest, Stage
-from gpufarm.lab.virthost.machine import Machine, Reach
+from gpufarm.lab.virthost.machine import Machine
 from gpufarm.system import files
 
 MEMORY_MB = 1536
@@ -74,15 +74,15 @@ virsh --quiet nodedev-list > /dev/null
 """
 
 
-def machine(name: str, cards: tuple[Card, ...], reaches: tuple[Reach, ...], disk: Path) -> Machine:
-    """The real host of that name."""
-    return Machine(name=name, cards=cards, memory_mb=MEMORY_MB, disks=(disk,), reaches=reaches)
+def machine(name: str, cards: tuple[Card, ...], disk: Path) -> Machine:
+    """The real host of that name, which reaches nothing yet."""
+    return Machine(name=name, cards=cards, memory_mb=MEMORY_MB, disks=(disk,))
 
 
 def get(note: Note) -> Image:
     """The image; built, with all below it, where it is not there yet."""
     base, disk = image.get(note), nova_disk.get(note)
-    bare = machine(image.MACHINE.name, (), (), disk)
+    bare = machine(image.MACHINE.name, (), disk)
     folder = store.cache() / f"compute-{_key(base, bare)}"
     if not (folder / MANIFEST).exists():
         with only_builder(store.cache(), note):

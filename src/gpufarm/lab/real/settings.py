@@ -6,9 +6,10 @@ this machine, so every service is named here by an `endpoint_override`.
 """
 
 from gpufarm.lab.config import Section, credentials, settings
+from gpufarm.lab.real import network
 from gpufarm.lab.state import Lab, Secrets
 from gpufarm.lab.virthost.machine import Reach
-from gpufarm.lab.virthost.qemu import GUEST_ADDRESS, SERVICES_ADDRESS
+from gpufarm.lab.virthost.qemu import SERVICES_ADDRESS
 from gpufarm.model.settings import render
 
 PORTS = {"keystone": 5000, "placement": 8778, "glance": 9292, "neutron": 9696, "rabbitmq": 5672}
@@ -52,7 +53,7 @@ def _sections(lab: Lab, secrets: Secrets, host: str) -> dict[str, Section]:
     return {
         "DEFAULT": {
             "host": host,
-            "my_ip": GUEST_ADDRESS,
+            "my_ip": network.address(host),
             "transport_url": f"rabbit://gpufarm:{secrets.broker}@{broker}/",
             "compute_driver": "libvirt.LibvirtDriver",
             "state_path": STATE,

@@ -75,12 +75,17 @@ class Guest(msgspec.Struct, frozen=True):
 
 def public_key(state: Path) -> str:
     """The line that lets in who has the key of that state folder; made at the first call."""
+    return public_half(own_key(state, KEY))
+
+
+def own_key(state: Path, name: str) -> Path:
+    """The private half of a key pair of that state folder; made at the first call."""
     folder = store.hosts_folder(state)
-    path = folder / KEY
+    path = folder / name
     with files.lock(folder / "lock", wait=True):
         if not path.exists():
             make_key(path)
-    return public_half(path)
+    return path
 
 
 def make_key(path: Path) -> None:
@@ -113,6 +118,11 @@ def _public(path: Path) -> Path:
 def pin(where: Path, host_key: str) -> None:
     """Trust that key, and no other, for the host in the folder `where`."""
     files.write(where / KNOWN, f"{HOST_ALIAS} {host_key}")
+
+
+def pinned(where: Path) -> str:
+    """The key that is trusted for the host in the folder `where`, one line."""
+    return (where / KNOWN).read_text().removeprefix(f"{HOST_ALIAS} ")
 
 
 def configure(state: Path) -> Path:

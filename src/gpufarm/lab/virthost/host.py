@@ -155,7 +155,8 @@ def _same(state: Path, wanted: Machine, note: Note) -> Guest:
 def _refuse_other_hardware(state: Path, wanted: Machine) -> None:
     """What it reaches, and what lies on further disks, may be another than at its last start."""
     had = store.load(state, wanted.name).machine
-    if msgspec.structs.replace(had, reaches=wanted.reaches, disks=wanted.disks) != wanted:
+    now = {"reaches": wanted.reaches, "peers": wanted.peers, "disks": wanted.disks}
+    if msgspec.structs.replace(had, **now) != wanted:
         raise LabError(
             f"virtual host {wanted.name} has other hardware: `gpufarm lab host down "
             f"{wanted.name}` first"

@@ -98,7 +98,7 @@ class Image(msgspec.Struct, frozen=True):
 def resumes(machine: Machine, saved: Machine = MACHINE) -> bool:
     """Whether such a host can go on from the state of `saved`, instead of booting."""
     addressed = any(card.address for card in machine.cards)
-    bare = msgspec.structs.replace(machine, name=saved.name, cards=(), reaches=())
+    bare = msgspec.structs.replace(machine, name=saved.name, cards=(), reaches=(), peers=())
     return not addressed and bare == saved
 
 

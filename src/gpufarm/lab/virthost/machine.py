@@ -44,10 +44,18 @@ class Reach(msgspec.Struct, frozen=True):
     here: int
 
 
+class Peer(msgspec.Struct, frozen=True):
+    """Another host of the same state folder, running or not, whose SSH a host may use, at an
+    `address` of its own network."""
+
+    name: str
+    address: str
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """`disks` are images that the host sees as further, read-only disks.
 
-    Beyond `reaches` the host reaches nothing.
+    Beyond `reaches` and `peers` the host reaches nothing.
     """
 
     name: str
@@ -57,6 +65,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = CPUS
     disks: tuple[Path, ...] = ()
     reaches: tuple[Reach, ...] = ()
+    peers: tuple[Peer, ...] = ()
 
 
 class Plugged(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from gpufarm.lab.virthost.machine import (
     OWN_PORTS,
     SHARED_PORTS,
     Machine,
+    Peer,
     Plugged,
     Reach,
     addressed_buses,
@@ -33,6 +34,8 @@ SERVICES_ADDRESS = "10.0.2.100"
 """Where a host finds the services of this machine that it may use."""
 RELAY = "busybox"
 """In the host's folder: it takes each connection to such a service on to 127.0.0.1."""
+PORT_FILE = "port"
+"""In the host's folder: the port of 127.0.0.1 that leads to its SSH; another at each start."""
 
 WINDOW_32, WINDOW_64 = "32M", "32G"
 """What a root port keeps free for a card that is plugged in later; SeaBIOS keeps 2 MB otherwise."""
@@ -107,7 +110,8 @@ def _board(machine: Machine) -> tuple[str, ...]:
 
     The VGA makes no card the boot VGA. `vmgenid` tells a resumed kernel to reseed its randomness.
     """
-    network = ",".join((f"user,id={NETWORK},restrict=on", *map(_forward, machine.reaches)))
+    forwards = (*map(_forward, machine.reaches), *map(_forward_peer, machine.peers))
+    network = ",".join((f"user,id={NETWORK},restrict=on", *forwards))
     disks = (
         word
         for number, path in enumerate(machine.disks)
@@ -127,6 +131,15 @@ def _board(machine: Machine) -> tuple[str, ...]:
 def _forward(reach: Reach) -> str:
     target = f"tcp:{SERVICES_ADDRESS}:{reach.port}"
     return f"guestfwd={target}-cmd:./{RELAY} nc {LOOPBACK} {reach.here}"
+
+
+def _forward_peer(peer: Peer) -> str:
+    """Its port is looked up with each connection: it may start later, or anew.
+
+    The name is one of `machine.NAME`: it needs no quotes.
+    """
+    line = f'exec ./{RELAY} nc {LOOPBACK} "$(cat ../{peer.name}/{PORT_FILE})"'
+    return f"guestfwd=tcp:{peer.address}:{SSH_PORT}-cmd:./{RELAY} sh -c '{line}'"
 
 
 def _disk(name: str, slot: int, path: str, form: str, more: str = "") -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def started(
         overlay = ("create", "-q", "-f", "qcow2", "-F", disk.form, "-b", str(disk.path))
         words = (*tree.command("qemu-img"), *overlay, str(where / qemu.DISK))
         commands.run(words, limit=IMAGE_LIMIT, environment=environment)
-    if machine.reaches:
+    if machine.reaches or machine.peers:
         _put_relay(where / qemu.RELAY)
     files.write(where / qemu.KEY, key)
     command = (*tree.command(), *qemu.arguments(machine, incoming=state))
@@ -138,13 +138,15 @@ GOLDEN = "golden.qcow2"
 
 
 def forward(host: Started, preferred: int | None = None) -> int:
-    """Lead a port of 127.0.0.1 to the host's SSH; returns the port."""
+    """Lead a port of 127.0.0.1 to the host's SSH; returns the port, which its peers find in
+    PORT_FILE."""
     before = {host.machine.name: preferred} if preferred else {}
     for _ in range(PORT_TRIES):
         port = ports.free(host.machine.name, before)
         rule = f"tcp:{ports.LOOPBACK}:{port}-{qemu.GUEST_ADDRESS}:{qemu.SSH_PORT}"
         said = host.monitor.human(f"hostfwd_add {qemu.NETWORK} {rule}").strip()
         if not said:
+            files.write(host.where / qemu.PORT_FILE, f"{port}\n")
             return port
         before = {}
     raise CommandFailed("qemu", "hostfwd_add", (said,))
