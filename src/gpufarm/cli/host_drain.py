@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
-from gpufarm.cli import scheduler_source
+from gpufarm.cli import dead_host, scheduler_source
 from gpufarm.cli.base import Command, Lister, UsageError
 from gpufarm.cli.columns import Wrapped, for_reader
 from gpufarm.cli.state_folder import state_folder
@@ -25,7 +25,7 @@ SHORT = ("server", "outcome", "host", "reason")
 AT_ONCE = 2
 ROUNDS = 2
 """A server that found no room while others moved is tried once more."""
-MARK = "gpufarm drain: "
+MARK, DEAD_MARK = "gpufarm drain: ", "gpufarm drain of a dead host: "
 
 MOVED, STAYS, WOULD = "moved", "stays", "would move"
 
@@ -43,6 +43,10 @@ class Drain(Lister):
     the reason and stays as it is. Interrupted, it is simply run again. `gpufarm host undrain` opens
     the host.
 
+    A host that is dead: --dead --fenced. Its servers are evacuated: Nova makes them anew on other
+    hosts, with other cards. Cut its power first, and keep it off: a server that ran on two hosts
+    would ruin its volumes. A root disk that lay on the dead host alone is lost (--rebuild-disks).
+
     Exit status 2 where a server stays.
     """
 
@@ -52,6 +56,9 @@ class Drain(Lister):
 
         # do it
         gpufarm host drain hyper18 --reason "new firmware"
+
+        # it is dead, and its power is cut
+        gpufarm host drain hyper18 --reason "no power" --dead --fenced --rebuild-disks
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -73,6 +80,7 @@ class Drain(Lister):
             metavar="N",
             help=f"so many moves at the same time (default: {AT_ONCE})",
         )
+        dead_host.add_options(parser)
         moving.add_options(parser)
         return parser
 
@@ -82,12 +90,14 @@ class Drain(Lister):
 
         if parsed_args.at_once < 1:
             raise UsageError("--at-once: one or more")
+        dead_host.check(parsed_args)
         why = words(parsed_args.reason)
         limits = moving.limits(parsed_args)
         connection = self.connection()
         service = hosts.service(connection, parsed_args.host)
         with self.progress(f"host {service.host}") as progress:
             drain = _Drain(connection, service, parsed_args, limits, progress.advance)
+            drain.check()
             if parsed_args.dry_run:
                 rows = drain.planned()
             else:
@@ -97,6 +107,8 @@ class Drain(Lister):
         self.found = drain.unfinished or any(row[2] == STAYS for row in rows)
         if not rows:
             self.note(f"no server is on {service.host}")
+        if parsed_args.dead and hosts.evacuated(connection, service.host):
+            self.note(dead_host.claimed(service.host))
         if for_reader(parsed_args):
             short = [(name, *rest[:-1], Reason(rest[-1])) for name, _, *rest in rows]
             return SHORT, short
@@ -125,8 +137,11 @@ class Undrain(Command):
         connection = self.connection()
         service = hosts.service(connection, parsed_args.host)
         with self.progress(f"host {service.host}", quick=True) as progress:
+            ours = not service.enabled and service.reason.startswith((MARK, DEAD_MARK))
+            if ours and service.forced_down and service.reason.startswith(DEAD_MARK):
+                progress.advance("taking back that it is dead")
+                dead_host.revive(connection, service)
             opened = drained.open_ours(connection, service.host, progress.advance)
-            ours = not service.enabled and service.reason.startswith(MARK)
             if ours:
                 progress.advance("enabling nova-compute")
                 hosts.enable(connection, service)
@@ -179,19 +194,35 @@ class _Drain:
         self._records = state_folder("moves")
         self.unfinished = False
 
+    def check(self) -> None:
+        """Raise CloudError unless Nova sees the host as it was called: dead, or not."""
+        host = self._service.host
+        if self._parsed.dead and self._service.up:
+            raise CloudError(
+                f"nova-compute on {host} counts as up: `gpufarm host drain {host}` without --dead "
+                "moves the servers of a host that lives; Nova sees that one has died after a "
+                "minute (service_down_time)"
+            )
+        if not (self._parsed.dead or self._parsed.dry_run or self._service.up):
+            raise CloudError(
+                f"nova-compute on {host} is down, and has to take part: start it; if the host is "
+                "dead: --dead"
+            )
+
     def close(self, why: str) -> None:
         """Keep new servers away: from now on, and from the cards that were freed."""
         from gpufarm.claims import drained
         from gpufarm.cloud import hosts
 
-        if not self._service.up:
-            raise CloudError(
-                f"nova-compute on {self._service.host} is down, and has to take part: start it"
-            )
-        if hosts.service(self._connection, self._service.host).enabled:
-            self._told(f"closing {self._service.host} to new servers")
-            hosts.disable(self._connection, self._service, f"{MARK}{why}")
-        drained.close_free(self._connection, self._service.host, why, self._told)
+        dead, host = self._parsed.dead, self._service.host
+        now = hosts.service(self._connection, host)
+        if now.enabled or (dead and now.reason.startswith(MARK)):
+            self._told(f"closing {host} to new servers")
+            hosts.disable(self._connection, now, f"{DEAD_MARK if dead else MARK}{why}")
+        if dead and not now.forced_down:
+            self._told(f"telling Nova that {host} is dead")
+            hosts.force_down(self._connection, now, down=True)
+        drained.close_free(self._connection, host, why, self._told)
 
     def planned(self) -> list[Row]:
         from gpufarm.cloud import hosts
@@ -205,8 +236,9 @@ class _Drain:
         from gpufarm.cloud import hosts
 
         rows: dict[str, Row] = {}
-        for move, server in self._interrupted():
-            rows[server.id] = self._one(move, server)
+        if not self._parsed.dead:
+            for move, server in self._interrupted():
+                rows[server.id] = self._one(move, server)
         for _ in range(ROUNDS):
             here = hosts.servers_on(self._connection, self._service.host)
             if not here:
@@ -248,7 +280,10 @@ class _Drain:
         self._told("looking for room and cards on other hosts")
         travellers = [elsewhere.traveller(self._connection, each) for each in here]
         snapshot = elsewhere.read(self._connection, travellers, self._known)
-        return emptying.seats(snapshot, self._service.host, travellers)
+        lost = [each for each in travellers if dead_host.loses(self._parsed, each.server)]
+        going = [each for each in travellers if each not in lost]
+        seats = emptying.seats(snapshot, self._service.host, going)
+        return (*seats, *(emptying.Seat(each, reason=dead_host.LOSES) for each in lost))
 
     def _together(self, seats: Sequence["Seat"]) -> Iterator[tuple[str, Row]]:
         """{server's id: row}. Limited in number; an interruption ends all of them."""
@@ -275,8 +310,10 @@ class _Drain:
         from msgspec.structs import replace
 
         from gpufarm.cli import moving
-        from gpufarm.moves import plan
+        from gpufarm.moves import evacuation, plan
 
+        if self._parsed.dead:
+            return evacuation.begin(moving.standing(self._door(), server), target)
         before = moving.interrupted(server.id)
         if before is not None:
             return before

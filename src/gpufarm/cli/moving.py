@@ -94,6 +94,9 @@ def carry_out(
     """
     from gpufarm.moves import apply
 
+    if move.dead:
+        # Nothing is left to be done once the server is elsewhere: nothing has to be kept.
+        return apply.carry_out(door, move, limits, told, admit)
     folder = state_folder("moves")
 
     def begin() -> None:
@@ -145,7 +148,9 @@ class CloudDoor:
         )
 
     def migrate(self, move: Move) -> None:
-        if move.live:
+        if move.dead:
+            moves.evacuate(self._connection, move.server, move.target)
+        elif move.live:
             moves.migrate_live(self._connection, move.server, move.target)
         else:
             moves.migrate(self._connection, move.server, move.target)

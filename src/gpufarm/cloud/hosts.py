@@ -1,6 +1,6 @@
 """A compute host by itself: its nova-compute, and the servers on it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A nova-compute. `reason` is why it is disabled, "" where nobody said."""
+    """A nova-compute. `reason` is why it is disabled, "" where nobody said. One that is forced
+    down counts as down whatever it reports."""
 
     id: str
     host: str
     up: bool
     enabled: bool
     reason: str
+    forced_down: bool
 
 
 def service(connection: "Connection", host: str) -> Service:
@@ -38,6 +40,7 @@ def service(connection: "Connection", host: str) -> Service:
                 up=each["state"] == "up",
                 enabled=each["status"] == "enabled",
                 reason=each.get("disabled_reason") or "",
+                forced_down=each["forced_down"],
             )
     names = ", ".join(sorted(each["host"] for each in found)) or "none"
     raise NotInCloud("compute host", host, f"there are: {names}")
@@ -52,8 +55,23 @@ def disable(connection: "Connection", found: Service, reason: str) -> None:
     _put(connection, found, {"status": "disabled", "disabled_reason": reason})
 
 
-def _put(connection: "Connection", found: Service, body: dict[str, str]) -> None:
-    doing = f"setting nova-compute on {found.host} to {body['status']}"
+def force_down(connection: "Connection", found: Service, *, down: bool) -> None:
+    """State that the host is dead, or take that back. Raises CloudError."""
+    _put(connection, found, {"forced_down": down})
+
+
+def evacuated(connection: "Connection", host: str) -> tuple[str, ...]:
+    """Ids of servers that were evacuated from it, and that its nova-compute has not cleaned up
+    after yet: it does so when it starts. Raises CloudError."""
+    with faults("reading migrations"):
+        query = [("source_compute", host), ("migration_type", "evacuation"), ("status", "done")]
+        found = pages(connection.compute, "/os-migrations", "migrations", query, "uuid")
+        return tuple(sorted({each["instance_uuid"] for each in found}))
+
+
+def _put(connection: "Connection", found: Service, body: dict[str, Any]) -> None:
+    said = ", ".join(f"{name} {value}" for name, value in body.items())
+    doing = f"setting nova-compute on {found.host} to {said}"
     call(connection.compute, doing, "PUT", f"/os-services/{found.id}", json=body)
 
 

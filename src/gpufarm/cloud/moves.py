@@ -8,7 +8,10 @@ from gpufarm.cloud.rest import call, get
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-MOVING = frozenset(("migrate", "live-migration", "confirmResize", "reboot"))
+MOVING = frozenset(("migrate", "live-migration", "confirmResize", "reboot", "evacuate"))
+
+KEEPS_RUNNING = "2.94"
+"""From 2.95 a server that was evacuated is off (api/openstack/compute/evacuate.py)."""
 
 
 def migrate(connection: "Connection", server_id: str, host: str | None) -> None:
@@ -20,6 +23,13 @@ def migrate_live(connection: "Connection", server_id: str, host: str | None) -> 
     """Move it while it runs. Raises CloudError."""
     body = {"os-migrateLive": {"host": host, "block_migration": "auto"}}
     _act(connection, server_id, "moving", body)
+
+
+def evacuate(connection: "Connection", server_id: str, host: str | None) -> None:
+    """Make it anew on another host, or on `host` if that passes the scheduler; its own has to be
+    down by what Nova knows. Raises CloudError."""
+    body = {"evacuate": {"host": host} if host else {}}
+    _act(connection, server_id, "evacuating", body, microversion=KEEPS_RUNNING)
 
 
 def confirm(connection: "Connection", server_id: str) -> None:
@@ -44,6 +54,8 @@ def why(connection: "Connection", server_id: str) -> str:
     return " ".join(str(said[0]).split()).rstrip(".") if said else str(failed[0]["message"])
 
 
-def _act(connection: "Connection", server_id: str, doing: str, body: dict[str, Any]) -> None:
+def _act(
+    connection: "Connection", server_id: str, doing: str, body: dict[str, Any], **more: Any
+) -> None:
     path = f"/servers/{server_id}/action"
-    call(connection.compute, f"{doing} server {server_id}", "POST", path, json=body)
+    call(connection.compute, f"{doing} server {server_id}", "POST", path, json=body, **more)

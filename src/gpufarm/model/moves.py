@@ -17,7 +17,8 @@ class Move(Value, frozen=True):
     """What began: `server` is an id, `target` the host that was asked for, if one was.
 
     `running` says whether it ran before, `after` is the number of its newest migration before
-    this one, 0 without any. `live`: it is moved while it runs.
+    this one, 0 without any. `live`: it is moved while it runs. `dead`: its host is, and it is made
+    anew on another one.
     """
 
     server: str
@@ -26,6 +27,7 @@ class Move(Value, frozen=True):
     running: bool
     after: int
     live: bool = False
+    dead: bool = False
 
 
 class Standing(Value, frozen=True):

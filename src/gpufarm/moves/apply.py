@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from gpufarm.model.claims import ServerState
 from gpufarm.model.errors import ServerNotMoved
 from gpufarm.model.moves import Move, Standing
-from gpufarm.moves.plan import OFF, Case, Done, End, Step, decide
+from gpufarm.moves import evacuation, plan
+from gpufarm.moves.plan import OFF, Case, Done, End, Step
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
@@ -76,6 +77,7 @@ class _Carrier:
         self._limits = limits
         self._told = told
         self._admit = admit
+        self._decide = evacuation.decide if move.dead else plan.decide
         self._done = Done()
         self._reason = ""
         self._left: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ class _Carrier:
             standing = self._door.look(self._move.server)
             if standing is None:
                 raise ServerNotMoved(self._move.server, "it is gone: somebody deleted it")
-            decision = decide(Case(self._move, standing, self._done, self._limits.patience))
+            decision = self._decide(Case(self._move, standing, self._done, self._limits.patience))
             name = standing.server.name
             if isinstance(decision, End):
                 return self._end(standing.server, decision)
@@ -155,6 +157,8 @@ class _Carrier:
 
     def _end(self, server: ServerState, end: End) -> Moved:
         host = server.host or self._move.source
+        if self._move.dead and end.how != "stopped":
+            return self._evacuated(server, end)
         if end.how == "stopped":
             said = "; ".join(filter(None, (end.said, self._reason, *self._left)))
             raise ServerNotMoved(server.name, said)
@@ -171,3 +175,11 @@ class _Carrier:
             f"{server.id}_resize among its instances there"
         )
         return Moved(host=host, notes=(note,), left=left)
+
+    def _evacuated(self, server: ServerState, end: End) -> Moved:
+        """What the dead host still has claimed is healed by its nova-compute when that starts."""
+        if end.how == "moved":
+            return Moved(host=server.host or "")
+        why = self._door.why(server.id) or end.said
+        said = f"it is still on {server.host}, which is dead, {server.status}: {why}"
+        raise ServerNotMoved(server.name, said, back=True)
