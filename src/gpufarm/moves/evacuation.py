@@ -39,7 +39,7 @@ def decide(case: Case) -> Decision:
     server, made = case.server, case.made
     if server.host != case.move.source and server.task is None:
         return _elsewhere(case)
-    if made is not None and not case.over:
+    if made is not None and (server.task is not None or not case.over):
         return _under_way(case, made)
     if server.task is not None:
         return _busy(case, server.task)
@@ -63,9 +63,8 @@ def _elsewhere(case: Case) -> Decision:
 
 
 def _busy(case: Case, task: str) -> Decision:
-    """Without an evacuation under way; one that was just asked for, or that has just ended, or
-    nobody goes on with the task, since the host is dead."""
-    if case.done.started or case.made is not None:
+    """Without an evacuation: it was asked for just now, or nobody goes on with the task."""
+    if case.done.started:
         return Wait(f"{case.server.status} ({task})")
     return End(
         "stopped",

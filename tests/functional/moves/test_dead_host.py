@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from claims_lab import ClaimsLab
 
-from gpufarm.lab.inside.driver import guests_path
-
 pytestmark = [pytest.mark.lab, pytest.mark.split]
 
 HOSTS = ("moves-1", "moves-2", "moves-3")
@@ -49,7 +47,8 @@ def comes_back(lab: ClaimsLab, *there: tuple[str, int]) -> None:
     lab.run("lab", "up")
     lab.wait(lambda: lab.run("host", "undrain", SOURCE, check=False).returncode == 0, "cleaned up")
     assert (service(lab)["status"], service(lab)["forced_down"]) == ("enabled", False)
-    assert json.loads(guests_path(lab.lab.state, SOURCE).read_text()) == {}
+    guests = json.loads((lab.lab.state / "guests" / f"{SOURCE}.json").read_text())
+    assert len(guests) == sum(host == SOURCE for host, _ in there)
     used = dict(there)
     lab.wait(lambda: len(lab.rows()) == sum(used.values()), "Nova's table is clean")
     done = lab.run("claims", "check", "--older-than", "0", check=False)
