@@ -12,8 +12,9 @@ from gpufarm.claims.cards import address_of
 from gpufarm.model.claims import DeviceRow, Guest, HostCard, Layers, Migration, ServerState
 from gpufarm.model.cloud import ComputeHost, Provider, services
 
-COLD = frozenset(("migration", "resize"))
-"""Kinds of migration in which the server's task ends last, after the migration's own state."""
+OFF = frozenset(("evacuation", "migration", "resize"))
+"""Kinds of migration with which nobody goes on once the server has no task; that of an evacuation
+is `done` only a moment later."""
 
 TAKEN = frozenset(("allocated", "claimed"))
 """nova/objects/fields.py, PciDeviceStatus."""
@@ -170,7 +171,7 @@ class View:
     def _over(self, move: Migration) -> bool:
         server = self.servers.get(move.server)
         return (
-            move.kind in COLD
+            move.kind in OFF
             and server is not None
             and server.task is None
             and not (self.waits(server) or self.recent(move.updated))

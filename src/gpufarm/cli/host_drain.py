@@ -78,7 +78,7 @@ class Drain(Lister):
             type=int,
             default=AT_ONCE,
             metavar="N",
-            help=f"so many moves at the same time (default: {AT_ONCE})",
+            help=f"so many moves at the same time (default: {AT_ONCE}; with --dead one)",
         )
         dead_host.add_options(parser)
         moving.add_options(parser)
@@ -287,7 +287,10 @@ class _Drain:
 
     def _together(self, seats: Sequence["Seat"]) -> Iterator[tuple[str, Row]]:
         """{server's id: row}. Limited in number; an interruption ends all of them."""
-        with ThreadPoolExecutor(self._parsed.at_once) as pool:
+        # Nova gives an evacuation up where another claim comes first in Placement (conductor/
+        # manager.py, rebuild_instance: no alternates), and then the server is in ERROR.
+        at_once = 1 if self._parsed.dead else self._parsed.at_once
+        with ThreadPoolExecutor(at_once) as pool:
             work: dict[Future[Row], Seat] = {
                 pool.submit(self._seated, seat): seat for seat in seats
             }

@@ -177,7 +177,7 @@ class CloudDoor:
 
     def heal(self, move: Move, host: str) -> tuple[str, ...]:
         """What is left of the server's wrong claims, each with what to do."""
-        hosts = tuple(sorted({move.source, host, move.target or host}))
+        hosts = (host,) if move.dead else tuple(sorted({move.source, host, move.target or host}))
         found = self._found(move, hosts)
         while found:
             time.sleep(reading.SECOND_LOOK_SECONDS)

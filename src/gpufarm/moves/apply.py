@@ -179,7 +179,8 @@ class _Carrier:
     def _evacuated(self, server: ServerState, end: End) -> Moved:
         """What the dead host still has claimed is healed by its nova-compute when that starts."""
         if end.how == "moved":
-            return Moved(host=server.host or "")
+            host = server.host or ""
+            return Moved(host=host, left=self._door.heal(self._move, host))
         why = self._door.why(server.id) or end.said
         said = f"it is still on {server.host}, which is dead, {server.status}: {why}"
         raise ServerNotMoved(server.name, said, back=True)

@@ -12,17 +12,20 @@ from gpufarm.model.moves import OVER, Move, Standing
 from gpufarm.moves.plan import Case, Decision, End, Step, Wait
 
 KIND = "evacuation"
+FAILED = frozenset(("cancelled", "error", "failed"))
+"""A server ends its task a moment before it is on the other host, and its migration `done`."""
 TAKEN = ("ACTIVE", "ERROR", "SHUTOFF")
 WHICH = f"and Nova evacuates only servers that are {' or '.join(TAKEN)}"
 """compute/api.py, evacuate"""
 
 
 def begin(standing: Standing, target: str | None) -> Move:
-    """The evacuation that is to be made, or the one that is under way already: somebody is at work
-    on its server."""
+    """The evacuation that is to be made, or the one that is under way already: not where its server
+    was set to ERROR."""
     server, last = standing.server, standing.migration
     after = last.id if last else 0
-    if last is not None and last.kind == KIND and last.status not in OVER and server.task:
+    given_up = server.status == "ERROR" and server.task is None
+    if last is not None and last.kind == KIND and last.status not in OVER and not given_up:
         after = last.id - 1
     return Move(
         server=server.id,
@@ -39,7 +42,7 @@ def decide(case: Case) -> Decision:
     server, made = case.server, case.made
     if server.host != case.move.source and server.task is None:
         return _elsewhere(case)
-    if made is not None and (server.task is not None or not case.over):
+    if made is not None and (server.task is not None or made.status not in FAILED):
         return _under_way(case, made)
     if server.task is not None:
         return _busy(case, server.task)

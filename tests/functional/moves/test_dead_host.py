@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.split]
 HOSTS = ("moves-1", "moves-2", "moves-3")
 SOURCE, TARGET, OTHER = HOSTS
 DEAD = ("--reason", "no power", "--dead", "--fenced", "--rebuild-disks")
+WRITE = "--allow-database-write"
 SOON = ("--older-than", "0.1")
 """Minutes."""
 
@@ -50,6 +51,8 @@ def comes_back(lab: ClaimsLab, *there: tuple[str, int]) -> None:
     guests = json.loads((lab.lab.state / "guests" / f"{SOURCE}.json").read_text())
     assert len(guests) == sum(host == SOURCE for host, _ in there)
     used = dict(there)
+    done = lab.run("claims", "repair", "--older-than", "0", WRITE, check=False)
+    assert done.returncode == 0, done.stdout
     lab.wait(lambda: len(lab.rows()) == sum(used.values()), "Nova's table is clean")
     done = lab.run("claims", "check", "--older-than", "0", check=False)
     assert done.returncode == 0, done.stdout

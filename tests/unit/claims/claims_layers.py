@@ -110,7 +110,7 @@ def _migration(number: int, key: str, given: dict[str, Any]) -> Migration:
         uuid=key,
         server=given["server"],
         status=given["status"],
-        kind="migration",
+        kind=given.get("kind", "migration"),
         source=given["source"],
         target=given.get("target"),
         updated=NOW - given.get("age", OLD),
