@@ -21,9 +21,12 @@ class Migrate(ShowOne):
     Where no other host has room and cards for it nothing is begun, the message says what is in the
     way, and the exit status is 2. The move is confirmed, and what Nova leaves behind of it is put
     right as by `gpufarm claims repair`. Where it fails the server runs again where it was, or the
-    message says what is needed. Interrupted, it is simply run again: it goes on.
+    message says what is needed. Interrupted, it is simply run again: it goes on. With --until it is
+    followed until its guest is up again, and what the guest shows on its console is compared with
+    what was claimed, as by `gpufarm server verify`.
 
-    Exit status 2 also where a claim is left that only a write to Nova's database puts right.
+    Exit status 2 also where a claim is left that only a write to Nova's database puts right, or the
+    guest sees something else.
     """
 
     examples = """
@@ -32,6 +35,9 @@ class Migrate(ShowOne):
 
         # to this host, or not at all
         gpufarm server migrate train-1 --to hyper19
+
+        # and compare what its guest sees there with what was claimed
+        gpufarm server migrate train-1 --until console
 
         # with the right to end a migration that hangs
         gpufarm server migrate train-1 --database nova.url --allow-database-write
@@ -43,6 +49,12 @@ class Migrate(ShowOne):
         parser = super().get_parser(prog_name)
         parser.add_argument("server", metavar="SERVER", help="name or id")
         parser.add_argument("--to", metavar="HOST", help="the compute host, as Nova names it")
+        parser.add_argument(
+            "--until",
+            choices=("console", "ssh", "url"),
+            help="follow a server that runs until its guest is up: a login on its console, SSH at "
+            "its address, or its image's service_url",
+        )
         moving.add_options(parser)
         return parser
 
@@ -75,7 +87,8 @@ class Migrate(ShowOne):
             moved = moving.carry_out(door, move, limits, progress.advance, admit)
         for text in (*claims_source.unread(parsed_args, connection), *moved.notes, *moved.left):
             self.note(text)
-        self.found = door.unfinished
+        wrong = self._looked_at(connection, server.id, parsed_args) if parsed_args.until else []
+        self.found = door.unfinished or bool(wrong)
         shown = {
             "id": server.id,
             "name": server.name,
@@ -84,6 +97,33 @@ class Migrate(ShowOne):
             "cards": Lines(servers.cards(connection, server.id)),
         }
         return tuple(shown), tuple(shown.values())
+
+    def _looked_at(
+        self, connection: "Connection", server_id: str, parsed: argparse.Namespace
+    ) -> list[str]:
+        """What its guest sees otherwise than it was claimed. Raises ServerFailed, CloudError."""
+        from gpufarm.cli import server_verify
+        from gpufarm.cloud import servers
+        from gpufarm.guest import up
+
+        server = servers.show(connection, server_id)
+        if server.status != "ACTIVE":
+            return []
+        image = servers.properties_of(connection, server.image_id) if server.image_id else {}
+        with self.progress(f"server {server.name}") as progress:
+            up.wait(
+                server,
+                parsed.until,
+                image,
+                lambda: servers.console(connection, server.id),
+                progress.advance,
+                seconds=parsed.timeout,
+            )
+            progress.advance(f"{server.name}: what its guest sees")
+            wrong = server_verify.wrong(connection, server)
+        for each in wrong:
+            self.note(f"{server.name} sees something else than it was given: {each}")
+        return wrong
 
     def _begin(self, door: Any, server: "Server", to: str | None) -> "Move":
         """A move that was interrupted, or a new one."""

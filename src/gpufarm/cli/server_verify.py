@@ -99,3 +99,13 @@ def _claimed(connection: "Connection", server: "Server") -> "Claimed":
         image.get("img_hide_hypervisor_id"),
     )
     return Claimed(cards=cards, hidden=any((each or "").lower() == "true" for each in asked))
+
+
+def wrong(connection: "Connection", server: "Server") -> list[str]:
+    """What the guest's console shows otherwise than it was claimed."""
+    from gpufarm.cloud import servers
+    from gpufarm.guest import checks, seen
+
+    shown = seen.parse(servers.console(connection, server.id))
+    found = checks.checks(_claimed(connection, server), shown, None, ssh=False)
+    return [f"{each.check}: {each.said}" for each in found if each.result == "wrong"]

@@ -169,10 +169,11 @@ class _Carrier:
         if end.how == "back":
             said = "; ".join((f"it is back on {host}, {server.status}: {why}", *left))
             raise ServerNotMoved(server.name, said, back=True)
+        source = self._move.source
         note = (
             f"the move failed on the way ({why}), and {server.name} goes on on {host}; Nova did "
-            f"not clean up on {self._move.source}: with libvirt, remove the folder "
-            f"{server.id}_resize among its instances there"
+            f"not clean up on {source}: with libvirt, `virsh undefine {server.id}` there if it has "
+            f"that, and remove the folder {server.id}_resize among its instances"
         )
         return Moved(host=host, notes=(note,), left=left)
 

@@ -28,7 +28,10 @@ SOON = ("--older-than", "0.1")
 NEW_SERVER = ("--flavor", "g1.gpu", "--image", "gpu-console", "--network", "none")
 INSTANCES = "/var/lib/nova/instances"
 
-MARK = "virsh qemu-monitor-command {server} --hmp 'qemu-io -d virtio-disk0 \"write -P 90 0 4k\"'"
+MARK = (
+    "virsh qemu-monitor-command {server} --hmp "
+    "'qemu-io -d /machine/peripheral/virtio-disk0/virtio-backend \"write -P 90 0 4k\"'"
+)
 MARKED = f"qemu-io -r -U -f qcow2 -c 'read -P 90 0 4k' {INSTANCES}/{{server}}/disk"
 """The guest itself reads and writes no disk."""
 
@@ -173,7 +176,7 @@ def test_there_and_back(pair: Pair) -> None:
     server, host = pair.create("m1")
     pair.there(host, MARK.format(server=server))
     for to in (other(host), host):
-        words = ("--to", to) if to == host else ()
+        words = ("--to", to) if to == host else ("--until", "console")
         moved = pair.json("server", "migrate", server, WRITE, *words)
         assert (moved["host"], len(moved["cards"])) == (to, 1)
         pair.runs_on(server, to)
