@@ -1,8 +1,9 @@
 """Guests out of libvirt's domain XML, as `virsh dumpxml` prints it.
 
-What is decided here: the guest's uuid, its name, and the PCI host devices that it holds
-(https://libvirt.org/formatdomain.html, hostdev). A text may hold several domains one after another,
-and those of /run/libvirt/qemu, which wrap one in <domstatus>.
+What is decided here: the guest's uuid, its name, whether it runs, and the PCI host devices that it
+has (https://libvirt.org/formatdomain.html, hostdev; only one that runs has an `id`). A text may
+hold several domains one after another, and those of /run/libvirt/qemu, which wrap one in
+<domstatus>.
 """
 
 import re
@@ -41,6 +42,7 @@ def _guest(domain: ET.Element, origin: str) -> Guest:
         id=uuid.strip().lower(),
         name=name.strip(),
         devices=frozenset(_address(found, origin) for found in devices),
+        runs="id" in domain.attrib,
     )
 
 

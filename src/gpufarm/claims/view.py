@@ -136,6 +136,11 @@ class View:
     def has_guest(self, host: str, guest_id: str) -> bool:
         return any(guest.id == guest_id for guest in self.layers.guests.get(host, ()))
 
+    def runs(self, host: str, guest_id: str) -> bool:
+        """Whether that guest does, there."""
+        found = self.layers.guests.get(host, ())
+        return any(guest.id == guest_id and guest.runs for guest in found)
+
     def holders(self, card: Card) -> list[str]:
         """Whoever has it by Placement or by Nova's table."""
         taken = [row for row in self.rows(card.host, card.address) if row.status in TAKEN]

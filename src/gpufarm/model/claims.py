@@ -27,11 +27,13 @@ class HostCard(Value, frozen=True):
 
 
 class Guest(Value, frozen=True):
-    """A guest of a hypervisor; `devices` are PCI addresses of the host."""
+    """A guest of a hypervisor; `devices` are PCI addresses of the host. One that is off holds none
+    of them, and takes them when it is started."""
 
     id: str
     name: str
     devices: frozenset[str]
+    runs: bool = True
 
 
 class ServerState(Value, frozen=True):

@@ -1,5 +1,6 @@
 """Layers from short descriptions: what the four of them would have said."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from gpufarm.model.claims import (
@@ -22,7 +23,7 @@ def layers(facts: dict[str, Any]) -> Layers:
 
     Ages are seconds, an hour where none is said. A host without `guests` or `functions` is one of
     which they were not read, one without `offers` is one whose settings nobody shows; without
-    `rows` no database was read.
+    `rows` no database was read. `stopped` are guests that do not run.
     """
     hosts = facts.get("hosts", {})
     return Layers(
@@ -47,7 +48,11 @@ def layers(facts: dict[str, Any]) -> Layers:
             deleted=frozenset(facts.get("deleted", ())),
             rows=_rows(facts["rows"]) if "rows" in facts else None,
         ),
-        guests={name: _guests(host["guests"]) for name, host in hosts.items() if "guests" in host},
+        guests={
+            name: _guests(host["guests"], host.get("stopped", ()))
+            for name, host in hosts.items()
+            if "guests" in host
+        },
         hosts={
             name: {
                 address: HostCard(driver=driver) for address, driver in host["functions"].items()
@@ -132,8 +137,8 @@ def _rows(given: list[dict[str, Any]]) -> tuple[DeviceRow, ...]:
     )
 
 
-def _guests(given: dict[str, list[str]]) -> tuple[Guest, ...]:
+def _guests(given: dict[str, list[str]], stopped: Iterable[str]) -> tuple[Guest, ...]:
     return tuple(
-        Guest(id=key, name=f"instance-{key}", devices=frozenset(devices))
+        Guest(id=key, name=f"instance-{key}", devices=frozenset(devices), runs=key not in stopped)
         for key, devices in given.items()
     )

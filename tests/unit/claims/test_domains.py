@@ -34,6 +34,13 @@ def test_host_devices_and_not_where_the_guest_sees_them() -> None:
     (guest,) = parse(GUEST, "x")
     assert (guest.id, guest.name) == (ID, "instance-0000000a")
     assert guest.devices == {"0000:3b:00.0", "0000:3b:00.1"}
+    assert guest.runs
+
+
+def test_one_that_is_off_has_no_number() -> None:
+    (guest,) = parse(GUEST.replace(" id='3'", ""), "x")
+    assert (guest.id, guest.runs) == (ID, False)
+    assert guest.devices
 
 
 def test_several_one_after_another_and_as_libvirt_keeps_them() -> None:

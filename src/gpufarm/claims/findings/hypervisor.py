@@ -24,7 +24,9 @@ def of_guests(view: View, card: Card) -> Iterator[Finding]:
             safe=False,
         )
     for guest in found:
-        if not _known(view, card, guest):
+        if not _known(view, card, guest) and not guest.runs:
+            yield _off(view, card, guest)
+        elif not _known(view, card, guest):
             yield of_card(
                 view,
                 card,
@@ -39,6 +41,23 @@ def of_guests(view: View, card: Card) -> Iterator[Finding]:
                 "every running_deleted_instance_poll_interval)",
                 safe=False,
             )
+
+
+def _off(view: View, card: Card, guest: Guest) -> Finding:
+    """What is left of a move that Nova did not end, or a guest of somebody else."""
+    server = view.servers.get(guest.id)
+    where = f"its server is on {server.host}: " if server else "if nobody misses it, "
+    return of_card(
+        view,
+        card,
+        codes.IN_USE_UNKNOWN,
+        guest.id,
+        lying="hypervisor",
+        why=f"guest {guest.name}, which is off, is defined with it, and Nova did not give it to "
+        "that guest: it would take the card if it were started",
+        repair=f"{where}on {card.host} `virsh undefine {guest.id}`",
+        safe=False,
+    )
 
 
 def _known(view: View, card: Card, guest: Guest) -> bool:

@@ -76,7 +76,7 @@ def _row(view: View, row: DeviceRow, server_id: str) -> Iterator[Finding]:
         why=f"its table pci_devices has the card as {row.status} to server {server_id}, which "
         f"{where}",
         repair=f"{repair}; guests of servers go on",
-        safe=bool(over) and view.read_guests(host) and not view.has_guest(host, server_id),
+        safe=bool(over) and view.read_guests(host) and not view.runs(host, server_id),
         steps=tuple(EndMigration(migration=move) for move in over),
     )
 

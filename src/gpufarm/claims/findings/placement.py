@@ -101,7 +101,9 @@ def _waits(view: View, server: ServerState, move: Migration) -> bool:
 def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Finding:
     settle: Steps = (SettleServer(server=server),) if server.task or view.waits(server) else ()
     if server.host == move.target:
-        safe = view.read_guests(card.host) and not view.guests(card.host, card.address)
+        # On the source libvirt keeps the guest's definition until Nova has confirmed.
+        open_ = any(guest.runs for guest in view.guests(card.host, card.address))
+        safe = view.read_guests(card.host) and not open_
         repair = (
             "set the server's state to active, end the migration in Nova's database, remove its "
             f"allocation; then `openstack server reboot --hard {server.id}` starts it on "
