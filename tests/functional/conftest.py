@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lasting
 import pytest
 from preparing import quick  # noqa: F401  (a fixture)
 from running_lab import RunningLab
@@ -14,6 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def example_hosts() -> list[str]:
     """`--hosts PATH` for every example."""
     return [word for path in sorted(EXAMPLES.glob("*/hosts")) for word in ("--hosts", str(path))]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    lasting.end_before(nextitem)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import lasting
 import pytest
 
 from gpufarm.lab.virthost import host, image, machine, store
@@ -114,9 +115,14 @@ class VirtualHost:
         return [word for word in words if "RESET" in word or "FLR" in word]
 
 
+def runs_on_hosts(item: pytest.Item) -> bool:
+    return item.get_closest_marker("virthost") is not None
+
+
 @dataclass
 class VirtualHosts:
-    """Starts hosts, and ends all of them with the test session."""
+    """Starts hosts, and ends all of them with the test session; shared ones with the last test of
+    a row of tests on virtual hosts."""
 
     state: Path
     shared: dict[Machine, VirtualHost] = field(default_factory=dict)
@@ -151,12 +157,18 @@ class VirtualHosts:
         if found is None:
             while len(self.shared) >= MOST_SHARED:
                 self.down(self.shared.pop(next(iter(self.shared))))
+            if not self.shared:
+                lasting.end_after(runs_on_hosts, self.end_shared)
             found = self.start(*cards, iommu=iommu)
         self.shared[key] = found
         return found
 
     def down(self, found: VirtualHost) -> None:
         host.down(self.state, found.name)
+
+    def end_shared(self) -> None:
+        while self.shared:
+            self.down(self.shared.popitem()[1])
 
     def discard(self, found: VirtualHost) -> None:
         """End a shared host that a test did not leave as it found it."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lasting
 import pytest
 from claims_lab import ClaimsLab
 from running_lab import RunningLab
@@ -10,14 +11,14 @@ from running_lab import RunningLab
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="package")
-def split_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClaimsLab]:
+@pytest.fixture(scope="session")
+def split_lab(tmp_path_factory: pytest.TempPathFactory) -> ClaimsLab:
     """For every test on claims; each leaves it without servers."""
     running = RunningLab(tmp_path_factory.mktemp("claims") / "state")
+    lasting.end_after(lasting.inside(HERE), lambda: running.run("lab", "reset"))
     running.run("lab", "up", "--mode", "split", "--hosts", str(HERE / "hosts.yaml"))
     running.run("farm", "apply", str(HERE / "claims_farm.yaml"))
-    yield ClaimsLab(running)
-    running.run("lab", "reset")
+    return ClaimsLab(running)
 
 
 @pytest.fixture

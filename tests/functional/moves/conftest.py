@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lasting
 import pytest
 from claims_lab import ClaimsLab
 from running_lab import RunningLab
@@ -11,15 +12,15 @@ HERE = Path(__file__).parent
 HOSTS = ("moves-1", "moves-2", "moves-3")
 
 
-@pytest.fixture(scope="package")
-def moving_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClaimsLab]:
+@pytest.fixture(scope="session")
+def moving_lab(tmp_path_factory: pytest.TempPathFactory) -> ClaimsLab:
     """For every test on moves; each leaves it without servers."""
     home = tmp_path_factory.mktemp("moves")
     running = RunningLab(home / "state", {"XDG_STATE_HOME": str(home / "home")})
+    lasting.end_after(lasting.inside(HERE), lambda: running.run("lab", "reset"))
     running.run("lab", "up", "--mode", "split", "--hosts", str(HERE / "hosts.yaml"))
     running.run("farm", "apply", str(HERE / "moves_farm.yaml"))
-    yield ClaimsLab(running, HOSTS)
-    running.run("lab", "reset")
+    return ClaimsLab(running, HOSTS)
 
 
 @pytest.fixture

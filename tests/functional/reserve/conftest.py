@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lasting
 import pytest
 from reserve_lab import ReserveLab
 from running_lab import RunningLab
 
-MIXED = Path(__file__).with_name("mixed.yaml")
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="package")
-def mixed_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReserveLab]:
+@pytest.fixture(scope="session")
+def mixed_lab(tmp_path_factory: pytest.TempPathFactory) -> ReserveLab:
     running = RunningLab(tmp_path_factory.mktemp("reserve") / "state")
-    running.run("lab", "up", "--mode", "split", "--schedulers", "2", "--hosts", str(MIXED))
-    yield ReserveLab(running)
-    running.run("lab", "reset")
+    lasting.end_after(lasting.inside(HERE), lambda: running.run("lab", "reset"))
+    running.run(
+        "lab", "up", "--mode", "split", "--schedulers", "2", "--hosts", str(HERE / "mixed.yaml")
+    )
+    return ReserveLab(running)
 
 
 @pytest.fixture
