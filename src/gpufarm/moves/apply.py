@@ -81,6 +81,7 @@ class _Carrier:
         self._done = Done()
         self._reason = ""
         self._left: tuple[str, ...] = ()
+        self._copied = ""
 
     def run(self) -> Moved:
         deadline, wait, last = self._door.now() + self._limits.timeout, FIRST_WAIT, ""
@@ -130,7 +131,13 @@ class _Carrier:
                 self._done = replace(self._done, settled=True)
             case "heal":
                 self._told(f"{name}: healing the claims of a move that hangs")
-                off = standing.migration is not None and standing.migration.status in OFF
+                last = standing.migration
+                off = last is not None and last.status in OFF
+                if off and last is not None and last.target:
+                    self._copied = (
+                        f"what was copied by then stays on {last.target}: with libvirt, remove the "
+                        f"folder {server} among its instances there"
+                    )
                 self._left = door.heal(self._move, host)
                 self._reason = "a nova-compute died in the middle of it"
                 self._done = replace(self._done, healed=True, off=off)
@@ -167,7 +174,8 @@ class _Carrier:
             return Moved(host=host, left=left)
         why = self._reason or self._door.why(server.id) or end.said
         if end.how == "back":
-            said = "; ".join((f"it is back on {host}, {server.status}: {why}", *left))
+            back = f"it is back on {host}, {server.status}: {why}"
+            said = "; ".join(filter(None, (back, self._copied, *left)))
             raise ServerNotMoved(server.name, said, back=True)
         source = self._move.source
         note = (

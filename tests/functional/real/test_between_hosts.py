@@ -207,6 +207,8 @@ def test_the_source_is_killed_while_the_disk_is_copied(pair: Pair) -> None:
     assert f"it is back on {source}" in said
     pair.runs_on(server, source)
     pair.there(source, MARKED.format(server=server))
+    assert f"what was copied by then stays on {other(source)}" in said
+    pair.there(other(source), f"rm -r {INSTANCES}/{server}")
     pair.all_is_true(**{server: source})
 
 
@@ -221,24 +223,29 @@ def test_the_target_is_killed_while_it_starts_the_server(pair: Pair) -> None:
     assert move.returncode == 0, said
     pair.runs_on(server, other(source))
     pair.there(other(source), MARKED.format(server=server))
-    assert f"{server}_resize" in said
-    pair.there(source, f"virsh undefine {server}; rm -r {INSTANCES}/{server}_resize")
+    assert f"`virsh undefine {server}`" in said
+    assert f"the folder {server}_resize" in said
+    pair.there(source, f"virsh undefine {server} && rm -r {INSTANCES}/{server}_resize")
     pair.all_is_true(**{server: other(source)})
 
 
-def test_the_source_is_killed_before_it_has_cleaned_up(pair: Pair) -> None:
+def test_the_source_is_killed_while_it_cleans_up(pair: Pair) -> None:
+    """It has removed the folder, and waits for libvirt."""
     server, source = pair.create("k3")
     with pair.begin("server", "migrate", server, WRITE, *SOON) as move:
         pair.until_task(server, "resize_finish")
-        pair.signal_compute(source, "STOP")
-        pair.wait(lambda: pair.migrations(server) == ["confirming"], "confirming")
+        pair.there(source, "systemctl kill --signal=STOP libvirtd")
+        pair.wait(
+            lambda: not pair.there(source, f"ls -d {INSTANCES}/{server}_resize || :"), "removed"
+        )
         pair.signal_compute(source, "KILL")
+        pair.there(source, "systemctl kill --signal=CONT libvirtd")
         pair.run("lab", "up")
         said = move.communicate(timeout=LONGEST)[1]
     assert move.returncode == 0, said
     pair.runs_on(server, other(source))
-    assert f"{server}_resize" in said
-    pair.there(source, f"virsh undefine {server}; rm -r {INSTANCES}/{server}_resize")
+    assert f"`virsh undefine {server}`" in said
+    pair.there(source, f"virsh undefine {server}")
     pair.all_is_true(**{server: other(source)})
 
 

@@ -91,6 +91,11 @@ def test_what_hangs_is_healed(hangs: str | None) -> None:
     assert nova.clock < LIMITS.timeout
 
 
+def test_what_was_copied_by_then_is_named() -> None:
+    with pytest.raises(ServerNotMoved, match=f"stays on b: .* the folder {SERVER} among"):
+        run(ModelNova(hangs="migrating"))
+
+
 @pytest.mark.parametrize(
     "fault",
     [KeyboardInterrupt(), CloudUnreachable("no answer")],
