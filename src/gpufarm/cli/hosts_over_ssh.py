@@ -36,9 +36,13 @@ def add(parser: argparse.ArgumentParser, what: str) -> None:
 
 def reached(parsed: argparse.Namespace, lab: Any) -> list[Reached]:
     """Those that the options name, and the real hosts of the lab that run."""
-    found = []
-    if lab is not None:
-        from gpufarm.lab.real import hosts
+    return [*of_lab(lab), *(Reached(host, to, parsed.ssh_config) for host, to in parsed.ssh)]
 
-        found = [Reached(each.name, each.name, each.config) for each in hosts.running(lab)]
-    return [*found, *(Reached(host, to, parsed.ssh_config) for host, to in parsed.ssh)]
+
+def of_lab(lab: Any) -> list[Reached]:
+    """The real hosts of the lab that run; none where the cloud is no lab."""
+    if lab is None:
+        return []
+    from gpufarm.lab.real import hosts
+
+    return [Reached(each.name, each.name, each.config) for each in hosts.running(lab)]

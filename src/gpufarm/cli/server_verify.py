@@ -1,13 +1,17 @@
 """`gpufarm server verify`: what a guest sees against what was claimed for it."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpufarm.cli import hosts_over_ssh
 from gpufarm.cli.base import Lister
 from gpufarm.cli.columns import Wrapped, for_reader
+from gpufarm.cli.farm_target import find_lab
 from gpufarm.cli.server_move import find
+from gpufarm.model.printable import decoded
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -27,7 +31,8 @@ class Verify(Lister):
     """Compare what a server sees with what was claimed for it; exit 2 where something is wrong.
 
     Its PCI functions are read from its console, where the guest prints them as `gpufarm lab`'s own
-    image does, or asked over SSH. What cannot be seen is told as not checked.
+    image does, or asked over SSH. Its domain is that of --domain; on a real host of the lab it is
+    asked for. What cannot be seen is told as not checked.
     """
 
     examples = """
@@ -57,10 +62,13 @@ class Verify(Lister):
 
         connection = self.connection()
         server = find(connection, parsed_args.server)
-        domain = parsed_args.domain.read_text(errors="replace") if parsed_args.domain else None
         with self.progress(f"server {server.name}", quick=True) as progress:
             progress.advance("what was claimed")
             claimed = _claimed(connection, server)
+            if parsed_args.domain:
+                domain: str | None = parsed_args.domain.read_text(errors="replace")
+            else:
+                domain = _domain(connection, server)
             progress.advance("what it sees")
             if parsed_args.ssh:
                 done = ssh.run_there(
@@ -80,6 +88,18 @@ class Verify(Lister):
         if for_reader(parsed_args):
             return COLUMNS, [(*row[:2], Said(row[2])) for row in rows]
         return COLUMNS, rows
+
+
+def _domain(connection: "Connection", server: "Server") -> str | None:
+    """Of a server on a real host of the lab, as its libvirt has it; None of any other."""
+    from gpufarm.system import ssh
+
+    for host, to, config in hosts_over_ssh.of_lab(find_lab(connection)):
+        if host == server.host:
+            command = f"virsh --quiet dumpxml {shlex.quote(server.id)}"
+            done = ssh.run_there(to, command, timeout=SSH_SECONDS, config=config)
+            return None if done.status else decoded(done.stdout)
+    return None
 
 
 def _claimed(connection: "Connection", server: "Server") -> "Claimed":

@@ -17,6 +17,8 @@ Result = Literal["ok", "wrong", "not checked"]
 _CLASS = re.compile(r"^CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})$")
 """Nova's name for a card where no resource_class is set (compute/pci_placement_translator.py)."""
 
+_HIDDEN = re.compile(r"<kvm>.{0,400}?<hidden\s+state=['\"]on['\"]", re.DOTALL)
+
 DISPLAY = "03"
 VIRTUAL = frozenset(("1234", "15ad", "1af4", "1b36"))
 """Vendors of what the hypervisor itself shows: QEMU, VMware, virtio, Red Hat."""
@@ -44,7 +46,7 @@ def checks(
     inside = seen if seen is not None and seen.whole and seen.functions else None
     return (
         *_of_functions(claimed, ids, inside),
-        _hidden(claimed, domain),
+        _hidden(claimed, inside, domain),
         *_of_drivers(ids, inside, ssh=ssh),
     )
 
@@ -90,17 +92,23 @@ def _gpus(seen: Seen) -> list[Function]:
     ]
 
 
-def _hidden(claimed: Claimed, domain: str | None) -> Check:
+def _hidden(claimed: Claimed, seen: Seen | None, domain: str | None) -> Check:
+    """By what the guest finds itself, and by its domain: each may be wrong alone."""
     if not claimed.hidden:
         return Check("KVM hidden", "ok", "neither its flavor nor its image asks for it")
-    if domain is None:
+    looks = []
+    if seen is not None and seen.kvm is not None:
+        found = "KVM's clock" if seen.kvm else "no KVM"
+        looks.append((not seen.kvm, f"the guest finds {found}"))
+    if domain is not None:
+        hides = bool(_HIDDEN.search(domain))
+        text = "libvirt hides it" if hides else "its domain does not have <hidden state='on'/>"
+        looks.append((hides, text))
+    if not looks:
         return Check("KVM hidden", "not checked", "--domain names its XML from `virsh dumpxml`")
-    found = re.search(r"<kvm>.{0,400}?<hidden\s+state=['\"]on['\"]", domain, re.DOTALL)
-    return Check(
-        "KVM hidden",
-        "ok" if found else "wrong",
-        "libvirt hides it" if found else "its domain does not have <hidden state='on'/>",
-    )
+    against = [text for well, text in looks if not well]
+    said = against or [text for _, text in looks]
+    return Check("KVM hidden", "wrong" if against else "ok", ", ".join(said))
 
 
 def _of_drivers(ids: Counter[tuple[str, str]], seen: Seen | None, *, ssh: bool) -> list[Check]:

@@ -3,6 +3,9 @@
 What is decided here: which lines are taken. A line is `guest: 0000:00:05.0 10de:1b80 030000`, with
 `0x` before a number or not, the driver behind it or not, and anything before `guest:`, as a kernel
 or a logger puts it; every other line is left out, since a console holds whatever the guest prints.
+
+Whether the guest can tell that it runs on KVM is read from its clocks: Linux has `kvm-clock` where
+CPUID has KVM's signature (arch/x86/kernel/kvmclock.c), which any user of the guest may look at.
 """
 
 import re
@@ -15,6 +18,7 @@ for device in /sys/bus/pci/devices/*; do
     echo "guest: ${device##*/} $(cat "$device/vendor"):$(cat "$device/device") \
 $(cat "$device/class") ${driver##*/}"
 done
+echo "guest: clocks $(cat /sys/devices/system/clocksource/clocksource0/available_clocksource)"
 command -v nvidia-smi >/dev/null && { echo "guest: nvidia-smi"; nvidia-smi -L; }
 echo "guest: ready"
 """
@@ -26,6 +30,8 @@ _FUNCTION = re.compile(
     r"guest: ((?:[0-9a-fA-F]{4,8}:)[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]) "
     rf"{_HEX4}:{_HEX4} {_HEX6}(?: ([\w-]{{1,64}}))?\s*$"
 )
+_CLOCKS = re.compile(r"guest: clocks( [\w -]+)")
+KVM_CLOCK = "kvm-clock"
 _CUDA = re.compile(r"^GPU \d+: ")
 
 
@@ -41,30 +47,33 @@ class Function(msgspec.Struct, frozen=True):
 
 class Seen(msgspec.Struct, frozen=True):
     """`whole`: the list ended with its last line. `cuda` is the number of GPUs that nvidia-smi
-    lists; None where the guest has none."""
+    lists; None where the guest has none. `kvm`: whether it has KVM's clock; None where unsaid."""
 
     functions: tuple[Function, ...] = ()
     whole: bool = False
     cuda: int | None = None
+    kvm: bool | None = None
 
 
 def parse(text: str) -> Seen:
     """The last list in `text`: a guest that was started twice printed two."""
     found: dict[str, Function] = {}
-    whole, cuda = False, None
+    whole, cuda, kvm = False, None, None
     for line in text.splitlines()[-MOST_LINES:]:
         match = _FUNCTION.search(line)
         if match:
             if whole:
-                found, whole, cuda = {}, False, None
+                found, whole, cuda, kvm = {}, False, None, None
             address, vendor, product, class_id, driver = match.groups()
             found[address.lower()] = Function(
                 address.lower(), vendor.lower(), product.lower(), class_id.lower(), driver
             )
+        elif clocks := _CLOCKS.search(line):
+            kvm = KVM_CLOCK in clocks[1].split()
         elif "guest: nvidia-smi" in line:
             cuda = 0
         elif cuda is not None and _CUDA.match(line):
             cuda += 1
         elif line.rstrip().endswith("guest: ready"):
             whole = True
-    return Seen(tuple(found.values()), whole, cuda)
+    return Seen(tuple(found.values()), whole, cuda, kvm)

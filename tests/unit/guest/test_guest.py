@@ -14,9 +14,14 @@ SeaBIOS (version 1.16.2)
 guest: 0000:00:01.0 1234:1111 030000
 guest: 0000:05:00.0 10de:1b80 030000
 guest: 0000:05:00.1 10de:10f0 040300\r
+guest: clocks tsc acpi_pm
 guest: ready
 """
 GTX = Claimed({"CUSTOM_PCI_10DE_1B80": 1, "CUSTOM_PCI_10DE_10F0": 1})
+
+
+def lines(script: str) -> list[str]:
+    return [line.strip() for line in script.splitlines()]
 
 
 def results(found: tuple[Check, ...]) -> dict[str, str]:
@@ -28,7 +33,8 @@ def test_the_console_of_our_guest() -> None:
     assert seen.whole
     assert len(seen.functions) == 4
     assert seen.functions[2] == Function("0000:05:00.0", "10de", "1b80", "030000")
-    assert 'echo "guest: ready"' in GUEST_INIT
+    assert seen.kvm is False
+    assert {'echo "guest: ready"', 'echo "guest: clocks $clocks"'} <= set(lines(GUEST_INIT))
 
 
 def test_a_guest_that_was_started_again() -> None:
@@ -73,17 +79,27 @@ def test_what_nobody_shows_is_not_checked() -> None:
     }
 
 
+HIDES = "<features><kvm>\n <hidden state='on'/></kvm></features>"
+SHOWS = "<features><kvm><hidden state='off'/></kvm></features>"
+FINDS = CONSOLE.replace("clocks tsc", "clocks kvm-clock tsc")
+
+
 @pytest.mark.parametrize(
-    ("domain", "result"),
+    ("console", "domain", "result"),
     [
-        ("<features><kvm>\n <hidden state='on'/></kvm></features>", "ok"),
-        ("<features><kvm><hidden state='off'/></kvm></features>", "wrong"),
-        ("", "wrong"),
+        (CONSOLE, HIDES, "ok"),
+        (CONSOLE, None, "ok"),
+        (CONSOLE, SHOWS, "wrong"),
+        (CONSOLE, "", "wrong"),
+        (FINDS, HIDES, "wrong"),
+        (FINDS, None, "wrong"),
+        ("FAKE CONSOLE", HIDES, "ok"),
     ],
 )
-def test_kvm(domain: str, result: str) -> None:
+def test_kvm(console: str, domain: str | None, result: str) -> None:
     hidden = Claimed(GTX.cards, hidden=True)
-    assert results(checks(hidden, parse(CONSOLE), domain, ssh=False))["KVM hidden"] == result
+    assert results(checks(hidden, parse(console), domain, ssh=False))["KVM hidden"] == result
+    assert results(checks(GTX, parse(console), domain, ssh=False))["KVM hidden"] == "ok"
 
 
 @given(st.text())

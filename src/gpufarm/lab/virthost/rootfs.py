@@ -76,17 +76,32 @@ GUEST_INIT = """\
 /busybox mkdir -p /proc /sys
 /busybox mount -t proc proc /proc
 /busybox mount -t sysfs sysfs /sys
-for device in /sys/bus/pci/devices/*; do
-    read vendor < "$device/vendor"
-    read product < "$device/device"
-    read class < "$device/class"
-    echo "guest: ${device##*/} ${vendor#0x}:${product#0x} ${class#0x}"
-done
-echo "guest: ready"
+list() {
+    for device in /sys/bus/pci/devices/*; do
+        read vendor < "$device/vendor"
+        read product < "$device/device"
+        read class < "$device/class"
+        echo "guest: ${device##*/} ${vendor#0x}:${product#0x} ${class#0x}"
+    done
+    read clocks < /sys/devices/system/clocksource/clocksource0/available_clocksource
+    echo "guest: clocks $clocks"
+    echo "guest: ready"
+}
+seen=$(list)
+echo "$seen"
 read arguments < /proc/cmdline
-case " $arguments " in *" stay "*) while :; do /busybox sleep 3600; done;; esac
+case " $arguments " in
+*" stay "*)
+    while /busybox sleep 5; do
+        now=$(list)
+        [ "$now" = "$seen" ] || echo "$now"
+        seen=$now
+    done
+    ;;
+esac
 /busybox poweroff -f
 """
+"""What it prints is read by `guest.seen`; it lists again what has changed, until it ends."""
 
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
