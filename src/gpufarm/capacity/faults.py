@@ -84,12 +84,23 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
         "it is gone from the host's PCI bus: it was pulled, or removed by hand",
     ),
     (
+        r"Unknown PCI header type '127' for device '(?P<card>[0-9a-f:.]+)'",
+        (
+            "every read from it is all ones: it did not come back from a reset, or has no power; "
+            "starting the host anew from cold mostly helps"
+        ),
+    ),
+    (
+        r"vfio (?P<card>[0-9a-f:.]+): error getting device from group \d+: (?P<why>.*)",
+        "vfio-pci cannot open it: {why}; the kernel's log of the host says more (`journalctl -k`)",
+    ),
+    (
         r"Unable to reset PCI device (?P<card>[0-9a-f:.]+): (?P<why>.*)",
         "it could not be reset: {why}",
     ),
 )
 """Causes as libvirt and QEMU say them (libvirt 9: src/hypervisor/virhostdev.c, src/util/virpci.c;
-QEMU 7.2: hw/vfio/pci.c), and what they mean for the card."""
+QEMU 7.2: hw/vfio/pci.c, hw/vfio/common.c), and what they mean for the card."""
 
 
 def in_log(host: str, log: str) -> tuple[Reason, ...]:
