@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gpufarm.cli import lab_cards
+from gpufarm.cli import lab_cards, lab_real
 from gpufarm.cli.base import Command, Lister, ShowOne, UsageError
 from gpufarm.cli.columns import Lines
 from gpufarm.cli.lab import add_state, state_folder
@@ -132,7 +132,10 @@ class HostSsh(Command):
 
 
 class HostDown(Command):
-    """End a virtual host and remove it, with all that was done to it."""
+    """End a virtual host and remove it, with all that was done to it.
+
+    A real host of the lab leaves the lab and its Nova too; not while it has servers.
+    """
 
     examples = """
     gpufarm lab host down gpu1
@@ -145,5 +148,7 @@ class HostDown(Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        host.down(state_folder(parsed_args), parsed_args.name)
+        folder = state_folder(parsed_args)
+        lab_real.leave(folder, parsed_args.name)
+        host.down(folder, parsed_args.name)
         self.note(f"{parsed_args.name} is gone")

@@ -69,6 +69,13 @@ def evacuated(connection: "Connection", host: str) -> tuple[str, ...]:
         return tuple(sorted({each["instance_uuid"] for each in found}))
 
 
+def forget(connection: "Connection", found: Service) -> None:
+    """Its service, its compute node and its host mapping go from Nova. CloudConflict while it has
+    servers; raises CloudError."""
+    doing = f"removing nova-compute on {found.host}"
+    call(connection.compute, doing, "DELETE", f"/os-services/{found.id}")
+
+
 def _put(connection: "Connection", found: Service, body: dict[str, Any]) -> None:
     said = ", ".join(f"{name} {value}" for name, value in body.items())
     doing = f"setting nova-compute on {found.host} to {said}"

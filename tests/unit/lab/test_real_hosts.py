@@ -20,7 +20,7 @@ from gpufarm.lab.real import hosts, network, nova_disk, settings
 from gpufarm.lab.state import Lab, Secrets
 from gpufarm.lab.virthost import cards, image, machine, qemu
 from gpufarm.lab.virthost.machine import Machine, Reach
-from gpufarm.model.errors import LabError
+from gpufarm.model.errors import LabError, LabNotRunning
 from gpufarm.model.settings import parse
 
 PORTS = {name: 40000 + i for i, name in enumerate((*state.APIS, *state.BROKER_PORTS))}
@@ -176,6 +176,15 @@ def test_without_options_there_are_no_real_hosts() -> None:
     assert lab_real.asked(argparse.Namespace(real_hosts=0, card=[], mode=None)) == ()
     with pytest.raises(UsageError):
         lab_real.asked(argparse.Namespace(real_hosts=0, card=[GTX], mode=None))
+
+
+def test_a_host_leaves_a_lab_only_while_that_runs(lab: Lab) -> None:
+    lab_real.leave(lab.state / "none", "real-1")
+    state.save(lab)
+    lab_real.leave(lab.state, "gpu1")
+    with pytest.raises(LabNotRunning):
+        lab_real.leave(lab.state, "real-1")
+    assert state.load(lab.state).real == ("real-1",)
 
 
 def test_names_are_those_of_hosts() -> None:
