@@ -1,78 +1,95 @@
-"""A GPU server on real libvirt, from what the user asks for to the guest that sees its card."""
+"""A GPU server on real libvirt, from what the user asks for to the guest that sees its cards."""
 
 import json
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from running_lab import RunningLab
+from real_lab import FARM, GTX, GTX_AUDIO, H100, HOST, NEW_SERVER, NOW, T4, T4_TOO, RealLab
 
 pytestmark = pytest.mark.virthost
 
-HOST = "real-1"
-GTX, GTX_AUDIO, H100 = "0000:01:00.0", "0000:01:00.1", "0000:02:00.0"
-LONGEST = 600
-CONSOLE_SECONDS = 300
+NAME = "real-full"
 
 
-def drivers(lab: RunningLab, *addresses: str) -> list[str]:
-    """The driver of each of these functions of the host."""
-    asked = " ".join(f"/sys/bus/pci/devices/{address}/driver" for address in addresses)
-    done = lab.run("lab", "host", "ssh", HOST, "--", f"basename -a $(readlink -f {asked})")
-    return done.stdout.split()
+@pytest.fixture(scope="module")
+def server(real: RealLab) -> Iterator[dict[str, Any]]:
+    """A server with both functions of the GTX 1080."""
+    made = real.create(NAME, "g1.full")
+    yield made
+    real.delete(made["id"])
 
 
-def rebind(lab: RunningLab, address: str, override: str) -> None:
-    """Let the function be taken by `override`, or by whichever driver of the host wants it."""
-    device = f"/sys/bus/pci/devices/{address}"
-    lab.run(
-        *("lab", "host", "ssh", HOST, "--"),
-        f"echo {address} > {device}/driver/unbind; echo {override} > {device}/driver_override; "
-        f"echo {address} > /sys/bus/pci/drivers_probe",
-    )
+def test_a_guest_sees_both_functions_and_no_kvm(real: RealLab, server: dict[str, Any]) -> None:
+    assert (server["status"], server["host"]) == ("ACTIVE", HOST)
+    assert server["cards"] == [GTX, GTX_AUDIO]
+    found = real.verify(NAME)
+    assert {check: result for check, (result, _) in found.items()} == {
+        "functions": "ok",
+        "one model": "ok",
+        "KVM hidden": "ok",
+        "driver": "not checked",
+        "CUDA": "not checked",
+    }
+    assert found["functions"][1] == "1 of 1 10de:10f0, 1 of 1 10de:1b80"
+    assert found["KVM hidden"][1] == "the guest finds no KVM, libvirt hides it"
 
 
-def console(lab: RunningLab, server: str) -> list[str]:
-    """The lines that the guest printed until it had listed its functions."""
-    deadline = time.monotonic() + CONSOLE_SECONDS
-    while True:
-        found = lab.connection.compute.get_server_console_output(server)["output"] or ""
-        if "guest: ready" in found:
-            return [line for line in found.splitlines() if line.startswith("guest: ")]
-        assert time.monotonic() < deadline, f"the guest did not come up; its console:\n{found}"
-        time.sleep(1)
+def test_what_is_claimed_and_not_seen(real: RealLab, server: dict[str, Any]) -> None:
+    """A card that Placement has for the server, and libvirt not."""
+    placement = real.lab.connection.placement
+    path, version = f"/allocations/{server['id']}", {"microversion": "1.28"}
+    held = placement.get(path, **version).json()
+    query = {"name": f"{HOST}_{H100}"}
+    (card,) = placement.get("/resource_providers", params=query).json()["resource_providers"]
+    held["allocations"][card["uuid"]] = {"resources": {"CUSTOM_PCI_10DE_2330": 1}}
+    assert placement.put(path, json=held, **version).ok
+
+    result, said = real.verify(NAME, status=2)["functions"]
+    assert result == "wrong"
+    assert "0 of 1 10de:2330" in said
+    assert real.claims() == [("ALLOCATION_LEFT_BEHIND", H100)]
+    (row,) = real.json("claims", "repair", *NOW)
+    assert (row["outcome"], row["host"]) == ("done", HOST)
+    assert real.verify(NAME)["functions"][0] == "ok"
 
 
-def wait_until_free(lab: RunningLab) -> None:
-    """Nova frees a card in Placement after the server is gone."""
-    deadline = time.monotonic() + CONSOLE_SECONDS
-    while True:
-        cards = json.loads(lab.run("card", "list", "-f", "json").stdout)
-        if {each["state"] for each in cards} == {"free"}:
-            return
-        assert time.monotonic() < deadline, cards
-        time.sleep(1)
+def test_a_card_that_is_taken_is_refused_before_nova_is_asked(
+    real: RealLab, server: dict[str, Any]
+) -> None:
+    words = ("server", "create", "real-one-more", "--flavor", "g1.gpu", *NEW_SERVER)
+    done = real.run(*words, check=False)
+    assert done.returncode == 2
+    assert "all 1 of 1 gtx1080 cards" in done.stderr
+    assert [each.name for each in real.compute.servers(all_projects=True)] == [NAME]
 
 
-def test_a_guest_sees_its_card_and_gives_it_back(real_lab: RunningLab) -> None:
-    assert drivers(real_lab, GTX, GTX_AUDIO) == ["vfio-pci", "vfio-pci"]
-    create = ("server", "create", "real-g1", "--flavor", "g1.gpu", "--image", "gpu-console")
-    done = real_lab.run(*create, "--network", "none", "-f", "json", timeout=LONGEST)
-    server = json.loads(done.stdout)
-    assert (server["status"], server["host"], server["cards"]) == ("ACTIVE", HOST, [GTX])
-    domain = real_lab.run("lab", "host", "ssh", HOST, "--", "virsh dumpxml instance-00000001")
-    assert "<hidden state='on'/>" in domain.stdout
+def test_it_cannot_be_live_migrated(real: RealLab, server: dict[str, Any]) -> None:
+    """That Nova does refuse: tests/functional/capacity/test_explain_lab.py."""
+    said = json.loads(real.run("explain", NAME, "-f", "json", check=False).stdout)
+    (reason,) = (each for each in said["reasons"] if each["code"] == "LIVE_MIGRATION")
+    assert "gtx1080, gtx1080-audio" in reason["message"]
 
-    lines = console(real_lab, server["id"])
-    assert [line.split()[2] for line in lines if "10de:" in line] == ["10de:1b80"]
 
-    real_lab.connection.compute.delete_server(server["id"])
-    real_lab.connection.compute.wait_for_delete(
-        real_lab.connection.compute.get_server(server["id"]), wait=LONGEST
-    )
-    wait_until_free(real_lab)
-    assert drivers(real_lab, GTX, GTX_AUDIO) == ["vfio-pci", "vfio-pci"]
-    assert real_lab.run("lab", "host", "ssh", HOST, "--", "virsh list --name").stdout.split() == []
+def test_libvirt_restarts_under_it(real: RealLab, server: dict[str, Any]) -> None:
+    real.there("systemctl restart libvirtd")
+    assert real.verify(NAME)["KVM hidden"][0] == "ok"
+    assert real.claims() == []
+
+
+def test_deleted_it_gives_its_card_back(real: RealLab, server: dict[str, Any]) -> None:
+    real.delete(server["id"])
+    assert real.drivers(GTX, GTX_AUDIO) == ["vfio-pci", "vfio-pci"]
+    assert real.guests() == []
+
+
+def test_two_cards_of_one_model(real: RealLab) -> None:
+    made = real.create("real-two", "g2.t4")
+    assert made["cards"] == [T4, T4_TOO]
+    assert real.verify("real-two")["functions"] == ("ok", "2 of 2 10de:1eb8")
+    assert real.console(made["id"]).kvm, "its flavor does not hide it"
+    real.delete(made["id"])
+    assert real.drivers(T4, T4_TOO) == ["vfio-pci", "vfio-pci"]
 
 
 FOREIGN = """\
@@ -98,52 +115,22 @@ virsh create /root/foreign.xml
 """
 
 
-def why(lab: RunningLab, flavor: str) -> list[dict[str, Any]]:
-    """Create a server that ends in ERROR; what `explain` says of it, from the hosts' logs."""
-    name = f"real-{flavor.replace('.', '-')}-fails"
-    create = ("server", "create", name, "--flavor", flavor, "--image", "gpu-console")
-    done = lab.run(*create, "--network", "none", check=False, timeout=LONGEST)
-    assert done.returncode == 1
-    server = lab.connection.compute.find_server(name)
-    assert "Exhausted all hosts" in lab.connection.compute.get_server(server.id).fault["message"]
-    said = json.loads(lab.run("explain", name, "-f", "json", check=False).stdout)
-    lab.connection.compute.delete_server(server.id)
-    lab.connection.compute.wait_for_delete(server, wait=LONGEST)
-    return [each for each in said["reasons"] if each["source"] == "hypervisor"]
-
-
-def test_a_card_that_a_foreign_guest_holds(real_lab: RunningLab) -> None:
-    real_lab.run("lab", "host", "ssh", HOST, "--", FOREIGN, timeout=LONGEST)
-    (reason,) = why(real_lab, "g1.h100")
-    checked = real_lab.run("claims", "check", "--older-than", "0", "-f", "json", check=False)
-    real_lab.run("lab", "host", "ssh", HOST, "--", "virsh destroy foreign")
+def test_a_card_that_a_foreign_guest_holds(real: RealLab) -> None:
+    real.there(FOREIGN)
+    (reason,) = real.why("g1.h100")
+    found = real.claims()
+    real.there("virsh destroy foreign")
 
     assert reason["host"] == HOST
     assert f"card {H100}: guest foreign holds it" in reason["message"]
-    assert checked.returncode == 2
-    (finding,) = json.loads(checked.stdout)
-    assert (finding["code"], finding["address"]) == ("IN_USE_UNKNOWN", H100)
-    assert real_lab.run("claims", "check", "--older-than", "0").returncode == 0
+    assert found == [("IN_USE_UNKNOWN", H100)]
+    assert real.claims() == []
 
 
-@pytest.mark.long
-def test_a_group_that_is_not_viable(real_lab: RunningLab) -> None:
-    """The audio function goes to the host's sound driver, as where nobody prepared the host."""
-    rebind(real_lab, GTX_AUDIO, "")
-    assert drivers(real_lab, GTX, GTX_AUDIO) == ["vfio-pci", "snd_hda_intel"]
-    (reason,) = why(real_lab, "g1.gpu")
-    rebind(real_lab, GTX_AUDIO, "vfio-pci")
-    assert drivers(real_lab, GTX, GTX_AUDIO) == ["vfio-pci", "vfio-pci"]
-
-    assert reason["host"] == HOST
-    assert f"card {GTX}: its IOMMU group" in reason["message"]
-    assert "not viable" in reason["message"]
-
-
-def test_the_host_is_listed_and_in_placement(real_lab: RunningLab) -> None:
-    rows = json.loads(real_lab.run("lab", "status", "-f", "json").stdout)
+def test_the_host_is_listed_and_in_placement(real: RealLab) -> None:
+    rows = real.json("lab", "status")
     assert {(row["host"], row["healthy"]) for row in rows} == {(None, True), (HOST, True)}
-    providers = real_lab.connection.placement.get("/resource_providers").json()
+    providers = real.lab.connection.placement.get("/resource_providers").json()
     names = {each["name"] for each in providers["resource_providers"]}
     assert {HOST, f"{HOST}_{GTX}", f"{HOST}_{H100}"} <= names
-    assert real_lab.run("farm", "check", "tests/functional/real/farm.yaml").returncode == 0
+    assert real.run("farm", "check", str(FARM)).returncode == 0
