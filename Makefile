@@ -10,7 +10,7 @@ HOSTS ?= 0
 NOVAS ?= 29 31 34
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset test test-hosts test-long test-plugin check lint types imports unit functional bench-claims bench-host bench-lab bench-placement bench-scheduler lock schema clean
+.PHONY: help up down reset test test-hosts test-long test-plugin check lint types imports unit functional bench-boots bench-claims bench-first bench-host bench-lab bench-placement bench-scheduler lock schema clean
 
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,14 @@ bench-scheduler: $(MADE)-lab ## what the scheduler plugin costs one request over
 
 bench-lab: $(MADE)-lab ## how long the embedded OpenStack takes to start, and its memory
 	@$(BIN)/python benchmarks/lab.py
+
+bench-first: $(MADE)-lab ## how long the first GPU server on a real host takes, by phase, and its memory
+	@$(BIN)/python benchmarks/first_server.py
+
+BOOTS ?= 30
+
+bench-boots: $(MADE)-lab ## how often a virtual host panics, in so many boots: BOOTS=N
+	@$(BIN)/python benchmarks/boots.py --rounds $(BOOTS)
 
 lock: $(MADE)-dev ## lock the dependencies anew
 	@for file in lab dev; do \
