@@ -177,7 +177,7 @@ class CloudDoor:
 
     def heal(self, move: Move, host: str) -> tuple[str, ...]:
         """What is left of the server's wrong claims, each with what to do."""
-        hosts = (host,) if move.dead else tuple(sorted({move.source, host, move.target or host}))
+        hosts = (host,) if move.dead else self._hosts(move, host)
         found = self._found(move, hosts)
         while found:
             time.sleep(reading.SECOND_LOOK_SECONDS)
@@ -191,6 +191,12 @@ class CloudDoor:
             # One that was repaired may have hidden another.
         self.unfinished = any(each.steps for each in found)
         return tuple(self._said(each) for each in found)
+
+    def _hosts(self, move: Move, host: str) -> tuple[str, ...]:
+        """All that took part; which one the scheduler chose, the migration says."""
+        last = compute.newest_migration(self._connection, move.server)
+        target = last.target if last is not None and last.id > move.after else None
+        return tuple(sorted({move.source, host, move.target or host, target or host}))
 
     def kept(self, server: str, host: str) -> bool:
         """Whether Nova's table has cards of other hosts allocated to it; False where it is not

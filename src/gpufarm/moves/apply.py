@@ -18,6 +18,9 @@ from gpufarm.moves.plan import OFF, Case, Done, End, Step
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
+SETTLING_SECONDS = 2.0
+"""Nova gives back what a move that failed holds in Placement a moment after the server's task has
+ended (nova 34, compute/manager.py, resize_instance); until then its rows look right."""
 FREED_SECONDS = 180.0
 """Three reports of nova-compute (update_resources_interval, by default a minute)."""
 
@@ -169,8 +172,11 @@ class _Carrier:
         if end.how == "stopped":
             said = "; ".join(filter(None, (end.said, self._reason, *self._left)))
             raise ServerNotMoved(server.name, said)
+        clean = end.cleaned and end.how == "moved"
+        if not clean:
+            self._door.pause(SETTLING_SECONDS)
         left = self._door.heal(self._move, host)
-        if end.cleaned and end.how == "moved":
+        if clean:
             return Moved(host=host, left=left)
         why = self._reason or self._door.why(server.id) or end.said
         if end.how == "back":

@@ -99,7 +99,7 @@ class Pair:
 
     def _claims(self) -> list[str]:
         done = self.run("claims", "check", "--older-than", "0", "-f", "json", check=False)
-        return [f"{each['code']} {each['why']}" for each in json.loads(done.stdout)]
+        return [f"{each['code']} {each['repair']}" for each in json.loads(done.stdout)]
 
     def mend(self) -> None:
         """As it was: every host runs, and no server is there."""

@@ -38,6 +38,8 @@ class ModelNova:
         self.runs = status == "ACTIVE"
         self.frees_at = 0.0
         """When nova-compute frees what it keeps of the server on the other host."""
+        self.gives_back_at = 0.0
+        """When what a move that failed holds in Placement is given back."""
         self.calls: list[str] = []
         self.raises: dict[int, BaseException] = {}
 
@@ -94,7 +96,7 @@ class ModelNova:
             self.hangs = None
             self._set(status="ACTIVE", task=None)
             self.migration = replace(self.migration, status="failed")
-        return ()
+        return ("healed too early",) if self.clock < self.gives_back_at else ()
 
     def kept(self, _: str, __: str) -> bool:
         return self.clock < self.frees_at
@@ -133,6 +135,7 @@ class ModelNova:
     def _fail(self, phase: str) -> None:
         assert self.migration
         self.migration = replace(self.migration, status="error", updated=self.clock)
+        self.gives_back_at = self.clock + 1.0
         status = self.before if phase == "prep" else "ERROR"
         self._set(status=status, task=None)
 

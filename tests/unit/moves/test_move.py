@@ -35,7 +35,8 @@ def ends(nova: ModelNova, move: Move | None = None) -> str:
     try:
         return f"moved to {run(nova, move).host}"
     except ServerNotMoved as error:
-        return f"back={error.back}"
+        early = " and healed too early" if "too early" in error.problem else ""
+        return f"back={error.back}{early}"
 
 
 def test_a_move() -> None:
