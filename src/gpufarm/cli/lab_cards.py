@@ -30,6 +30,6 @@ def add(parser: argparse.ArgumentParser, more: str = "") -> None:
         default=[],
         type=typed(cards.parse),
         help=f"{', '.join(models.MODELS)}; or the ids VVVV:DDDD[/CLASS[/SUBSYSTEM[/BARS]]] of "
-        "its functions, joined by +; then, after commas: flr, noflr, stuck, group=shared, "
+        "its functions, joined by +; then, after commas: flr, noflr, group=shared, "
         f"address=BB:00, link=LANES, rev=XX; may be given several times{more}",
     )

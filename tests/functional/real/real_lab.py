@@ -23,13 +23,11 @@ CARDS = (
     "gtx1080",
     "10de:2330/030200/10de:16c1/16M:256Mp,flr",
     *("10de:1eb8/030200/10de:12a2/16M:256Mp,flr",) * 2,
-    "10de:1db4/030200/10de:1214/16M:256Mp,stuck",
 )
-"""Beside the GTX 1080 an H100, two T4, a V100, none of them with its BAR of 16 GB: vfio maps each
-page of it for DMA, which takes an emulated processor many minutes."""
-GTX, GTX_AUDIO, H100, T4, T4_TOO, V100 = (
+"""Beside the GTX 1080 an H100 and two T4, none of them with its BAR of 16 GB: vfio maps each page
+of it for DMA, which takes an emulated processor many minutes."""
+GTX, GTX_AUDIO, H100, T4, T4_TOO = (
     *("0000:01:00.0", "0000:01:00.1", "0000:02:00.0", "0000:03:00.0", "0000:04:00.0"),
-    "0000:05:00.0",
 )
 FARM = Path(__file__).with_name("farm.yaml")
 LONGEST = 1200
@@ -214,7 +212,7 @@ class RealLab:
             self.delete(server.id)
         for guest in self.guests():
             self.there(f"virsh destroy {guest}")
-        for address in (GTX, GTX_AUDIO, H100, T4, T4_TOO, V100):
+        for address in (GTX, GTX_AUDIO, H100, T4, T4_TOO):
             if not self.has(address):
                 self.plug(address)
             if self.drivers(address) != ["vfio-pci"]:

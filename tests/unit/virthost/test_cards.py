@@ -23,10 +23,8 @@ def bars(draw: st.DrawFn) -> tuple[Bar, ...]:
 @st.composite
 def cards(draw: st.DrawFn) -> Card:
     """Any card whose functions share what the options say of all of them."""
-    stuck = draw(st.booleans())
     same = {
-        "flr": stuck or draw(st.booleans()),
-        "stuck": stuck,
+        "flr": draw(st.booleans()),
         "revision": draw(st.text("0123456789abcdef", min_size=2, max_size=2)),
         "link_width": draw(st.sampled_from([1, 2, 4, 8, 16])),
     }

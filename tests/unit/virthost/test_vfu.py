@@ -118,19 +118,6 @@ def test_flr_resets_where_it_is_known() -> None:
     assert log == []
 
 
-def test_a_stuck_function_comes_back_with_power_only() -> None:
-    found, _ = device(parse("h100,stuck").functions[0])
-    assert read_config(found, 0, "<I") == 0x233010DE
-    found.write(CONFIG_REGION, CONTROL, struct.pack("<H", config.INITIATE_FLR))
-    assert read_config(found, 0, "<I") == 0xFFFFFFFF
-    found.write(CONFIG_REGION, 4, b"\x06\x00")
-    found.reset()
-    assert found.read(2, 64, 2) == b"\xff\xff"
-    found.connected()
-    assert read_config(found, 0, "<I") == 0x233010DE
-    assert read_config(found, 4, "<H") == 0
-
-
 def test_registers_remember() -> None:
     found, _ = device(H100)
     found.write(2, PAGE - 2, b"abcd")

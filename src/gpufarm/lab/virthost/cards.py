@@ -68,8 +68,7 @@ def parse(text: str) -> Card:
 def spell(card: Card) -> str:
     """The text that `parse` reads as that card, with every id and option written out."""
     first = card.functions[0]
-    options = ["flr" if first.flr else "noflr", *(["stuck"] if first.stuck else [])]
-    options += [f"rev={first.revision}", f"link={first.link_width}"]
+    options = ["flr" if first.flr else "noflr", f"rev={first.revision}", f"link={first.link_width}"]
     if card.shared:
         options.append("group=shared")
     if card.address:
@@ -175,7 +174,6 @@ def _with_revision(card: Card, value: str) -> Card:
 OPTIONS: dict[tuple[str, bool], Callable[[Card, str], Card]] = {
     ("flr", False): lambda card, _: _on_functions(card, flr=True),
     ("noflr", False): lambda card, _: _on_functions(card, flr=False),
-    ("stuck", False): lambda card, _: _on_functions(card, flr=True, stuck=True),
     ("group", True): _with_group,
     ("address", True): _with_address,
     ("link", True): _with_link,

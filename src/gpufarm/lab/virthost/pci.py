@@ -15,10 +15,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """`subsystem` is (vendor, device); `link_width` what the link runs at, of FULL_WIDTH lanes.
-
-    One that is `stuck` does not come back from a function-level reset, until it has lost power.
-    """
+    """`subsystem` is (vendor, device); `link_width` what the link runs at, of FULL_WIDTH lanes."""
 
     vendor_id: PciId
     product_id: PciId
@@ -27,5 +24,4 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     bars: tuple[Bar, ...] = ()
     revision: str = "a1"
     flr: bool = False
-    stuck: bool = False
     link_width: int = FULL_WIDTH

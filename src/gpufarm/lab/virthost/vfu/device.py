@@ -23,9 +23,6 @@ HDA_REGISTERS = bytes.fromhex("01440001")
 HDA_STATE_CHANGE = range(0x0E, 0x10)
 """STATESTS: a codec would report itself here; writes clear bits, and there are none."""
 
-NOBODY = b"\xff"
-"""What a read gives where no device answers (PCI Express Base Specification 3.0, 2.3.2)."""
-
 Log = Callable[[str], None]
 
 
@@ -37,10 +34,8 @@ class Device:
         self.space = Space(function)
         self.is_audio = function.class_id.startswith(AUDIO_CLASS)
         self.has_flr = function.flr
-        self.is_stuck = function.stuck
         self.log = log
         self.resets = 0
-        self.answers = True
         self._forget()
 
     def _forget(self) -> None:
@@ -51,7 +46,6 @@ class Device:
 
     def connected(self) -> None:
         """A host plugs it in: it is as after power-on."""
-        self.answers = True
         self._forget()
 
     def reset(self, kind: str = "RESET") -> None:
@@ -67,8 +61,6 @@ class Device:
 
     def read(self, region: int, offset: int, count: int) -> bytes:
         """`count` bytes, zeros where nothing was written."""
-        if not self.answers:
-            return NOBODY * count
         if region == CONFIG_REGION:
             return bytes(self.config[offset : offset + count]).ljust(count, b"\0")
         page = self.memory.get((region, offset // PAGE), bytearray())
@@ -76,8 +68,6 @@ class Device:
         return bytes(page[start : start + count]).ljust(count, b"\0")
 
     def write(self, region: int, offset: int, data: bytes) -> None:
-        if not self.answers:
-            return
         if region == CONFIG_REGION:
             self._write_config(offset, data)
             return
@@ -102,4 +92,3 @@ class Device:
         high = DEVICE_CONTROL + 1 - offset
         if self.has_flr and 0 <= high < len(data) and data[high] & INITIATE_FLR >> 8:
             self.reset("FLR")
-            self.answers = not self.is_stuck
