@@ -127,6 +127,7 @@ def main() -> int:
     parser.add_argument("--scenario", action="append", choices=(*SCENARIOS, *STEADY))
     parser.add_argument("--policy", action="append", choices=tuple(POLICIES))
     parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--jobs", type=int, help="so many processes (default: one for each CPU)")
     parser.add_argument("--plot", type=Path, help="draw scenarios C, E and G (PNG or SVG)")
     parser.add_argument("-o", "--output", type=Path, help="the JSON file")
     parsed = parser.parse_args()
@@ -152,7 +153,7 @@ def main() -> int:
             cpu_ratio=ratio,
             steady=name in STEADY,
         )
-        for row in experiment.run(asked):
+        for row in experiment.run(asked, jobs=parsed.jobs):
             rows.append(row)
             reached = show(row) and reached
     print(f"{time.monotonic() - began:.0f} s")

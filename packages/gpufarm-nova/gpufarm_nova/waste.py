@@ -83,10 +83,9 @@ class Waste:
             Kind(self._numbers(dict(kind.cards)), *self._steps(kind), kind.times / asked)
             for kind in kinds
         ]
-        plain = [kind for kind in lesson.requests if not kind.cards and kind.vcpus >= SMALLEST]
-        common = _covering(plain, COVERED_ORDINARY, lambda kind: kind.vcpus)
-        self._ordinary = sorted({self._steps(kind) for kind in common}, reverse=True)
-        self._ordinary = [(steps, parts) for steps, parts in self._ordinary if steps > 0]
+        ordinary = [kind for kind in lesson.requests if not kind.cards and kind.vcpus >= SMALLEST]
+        common = map(self._steps, _covering(ordinary, COVERED_ORDINARY, lambda kind: kind.vcpus))
+        self._ordinary = sorted({size for size in common if size[0] > 0}, reverse=True)
         sizes = [(kind.steps, kind.parts) for kind in self._kinds] + self._ordinary
         self._widest = max((parts / steps for steps, parts in sizes if steps), default=0.0)
 

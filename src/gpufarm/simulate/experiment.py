@@ -77,9 +77,11 @@ def settings(
             and host.total.memory_mb >= reserves[model].memory_mb
             for host in hosts
         ):
+            source = "" if keep else ", the median of what servers ask for with a card,"
             raise SimulationImpossible(
-                f"the reserve of {reserves[model].vcpus:g} vCPU and {reserves[model].memory_mb:g} "
-                f"MiB for a {model} is larger than any host that has one"
+                f"the reserve of {reserves[model].vcpus:.12g} vCPU and "
+                f"{reserves[model].memory_mb:.12g} MiB for a {model}{source} is larger than any "
+                "host that has one: set another with --reserve"
             )
     kinds = learning.counted(gpu)
     return Settings(
@@ -95,8 +97,10 @@ def read_lesson(file: Path) -> Lesson:
     """Raises TraceInvalid."""
     try:
         found = lessons.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TraceInvalid(str(file), 0, f"cannot be read: {error}") from error
+    except OSError as error:
+        raise TraceInvalid(str(file), 0, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TraceInvalid(str(file), 0, f"is no text: {error}") from error
     if not isinstance(found, Lesson):
         raise TraceInvalid(str(file), 0, found.problem)
     return found

@@ -63,6 +63,8 @@ def read(nodes: Path, requests: Path, *, shared_as_whole: bool = False) -> Trace
     by_model, kinds = _requests(requests, shared_as_whole=shared_as_whole)
     found = _nodes(nodes, by_model=by_model)
     models = {node.model for node in found if node.cards}
+    if not models:
+        raise TraceInvalid(str(nodes), 0, "no node has a GPU")
     for line, kind in kinds:
         for model, _ in kind.cards:
             if model not in models:
@@ -82,7 +84,8 @@ def _nodes(file: Path, *, by_model: bool) -> tuple[Node, ...]:
         if not vcpus or not memory_mb:
             raise TraceInvalid(str(file), line, f"node {name!r} has no CPU or no memory")
         if not name or name in names:
-            raise TraceInvalid(str(file), line, f"sn: {name!r} is empty, or there twice")
+            problem = f"{name!r} is there twice" if name else "empty"
+            raise TraceInvalid(str(file), line, f"sn: {problem}")
         names.add(name)
         model = (row["model"] if by_model else ANY_CARD) if cards else ""
         found.append(Node(name=name, vcpus=vcpus, memory_mb=memory_mb, cards=cards, model=model))
@@ -143,5 +146,6 @@ def _number(file: Path, line: int, row: Mapping[str, str], column: str, most: in
     except ValueError:
         found = -1
     if not 0 <= found <= most:
-        raise TraceInvalid(str(file), line, f"{column}: {text[:40]!r} is not from 0 to {most}")
+        problem = f"{column}: {text[:40]!r} is no whole number from 0 to {most}"
+        raise TraceInvalid(str(file), line, problem)
     return found

@@ -125,9 +125,18 @@ def test_an_open_host_keeps_nothing_for_its_cards(small):
     assert open_ == ["gpu00", "plain0"]
 
 
-def test_a_reserve_larger_than_any_host_is_refused(small):
-    with pytest.raises(SimulationImpossible, match="larger than any host that has one"):
-        experiment.settings(small, keep=Amounts(1000, 1))
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (Amounts(1000, 1), "the reserve of 1000 vCPU and 1 MiB for a gpu is larger"),
+        (Amounts(1, 99999999), "the reserve of 1 vCPU and 99999999 MiB for a gpu is larger"),
+        (None, "the median of what servers ask for with a card, is larger than any host"),
+    ],
+)
+def test_a_reserve_larger_than_any_host_is_refused(small, keep, said):
+    large = msgspec.structs.replace(small, requests=(Request((("gpu", 1),), 200, 1),))
+    with pytest.raises(SimulationImpossible, match=said):
+        experiment.settings(large, keep=keep)
 
 
 def test_more_hosts_like_one(small):
