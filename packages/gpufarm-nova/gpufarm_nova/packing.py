@@ -100,6 +100,7 @@ class Packing:
         else:
             self._worth = Rooms(known)
             self._several = ()
+        self._room_costs = [SCARCE_COST * _size(kind.cards) for kind in self._several]
         self._rooms: dict[tuple[Cards, Amounts], tuple[int, ...]] = {}
 
     def supply(self, hosts: Iterable[Host]) -> Supply:
@@ -154,9 +155,8 @@ class Packing:
 
     def scarce_losses(self, host: Host, after: Host) -> tuple[float, ...]:
         """For each several-card kind: what is lost with its rooms, if they are scarce."""
-        kinds = self._several
-        pairs = zip(kinds, self.rooms(host), self.rooms(after))
-        return tuple(SCARCE_COST * _size(kind.cards) * (now - then) for kind, now, then in pairs)
+        each = zip(self._room_costs, self.rooms(host), self.rooms(after))
+        return tuple([cost * (now - then) for cost, now, then in each])
 
     def why(
         self, host: Host, server: Amounts, cards: Free, supply: Supply, *, is_open: bool = False

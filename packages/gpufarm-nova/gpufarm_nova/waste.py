@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 STEP = 0.1
 """In vCPU: all is counted in such steps."""
 
-PARTS = 6
+PARTS = 12
 """The other resource is counted in parts of what the median GPU server has of it with a card."""
 
-SOFTNESS = 0.2
-"""In vCPU: ways to fill a host that differ by less are nearly equal. 0.5 is as good."""
+SOFTNESS = 0.5
+"""In vCPU: ways to fill a host that differ by less are nearly equal. With 0.2 hosts wait for rare
+kinds of servers, and some of their last cards stay free."""
 
 COVERED_ORDINARY = 0.95
 COVERED_CARDS = 0.8
