@@ -149,7 +149,7 @@ def _offered(parsed: argparse.Namespace, lab: Any) -> Callable[[str], frozenset[
     if lab is not None:
         from gpufarm.lab import farm as lab_farm
 
-        texts = lab_farm.settings_now(lab)
+        texts = lab_farm.settings_now(lab, of_running=True)
 
     def of_lab(host: str) -> frozenset[str] | None:
         text = texts.get(f"compute/{host}")

@@ -33,9 +33,13 @@ def hardware(lab: Lab) -> tuple[HostFile, ...]:
     return (*(lab.host(name) for name in lab.hosts), *real_hosts.hardware(lab))
 
 
-def settings_now(lab: Lab) -> dict[str, str]:
-    """{role: text of its file, with which its services run}; roles as `farm_settings.path` says."""
-    return farm_settings.now(lab) | real_hosts.farm_files(lab)
+def settings_now(lab: Lab, *, of_running: bool = False) -> dict[str, str]:
+    """{role: text of its file, with which its services run}; roles as `farm_settings.path` says.
+
+    NoVirtualHost for a real host that does not run, which `of_running` leaves out.
+    """
+    running = (each.name for each in real_hosts.running(lab))
+    return farm_settings.now(lab) | real_hosts.farm_files(lab, running if of_running else lab.real)
 
 
 def scheduler_settings(lab: Lab) -> Settings:

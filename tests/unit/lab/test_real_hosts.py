@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from gpufarm.cli import lab_real
 from gpufarm.cli.base import UsageError
 from gpufarm.cli.shell import main
-from gpufarm.lab import config, state, up
+from gpufarm.lab import config, farm, state, up
 from gpufarm.lab.real import hosts, network, nova_disk, settings
 from gpufarm.lab.state import Lab, Secrets
 from gpufarm.lab.virthost import cards, image, machine, qemu
 from gpufarm.lab.virthost.machine import Machine, Reach
-from gpufarm.model.errors import LabError, LabNotRunning
+from gpufarm.model.errors import LabError, LabNotRunning, NoVirtualHost
 from gpufarm.model.settings import parse
 
 PORTS = {name: 40000 + i for i, name in enumerate((*state.APIS, *state.BROKER_PORTS))}
@@ -200,3 +200,9 @@ def test_a_simulated_host_with_a_real_one_s_name_is_refused(tmp_path: Path) -> N
     )
     with pytest.raises(LabError, match="real-1 cannot be a simulated host and a real one"):
         up.up(request, (), lambda _: None)
+
+
+def test_what_runs_is_read_while_a_real_host_is_off(lab: Lab) -> None:
+    with pytest.raises(NoVirtualHost):
+        farm.settings_now(lab)
+    assert set(farm.settings_now(lab, of_running=True)) == {config.CONTROLLER, config.PLACEMENT}

@@ -166,14 +166,14 @@ def has_role(lab: Lab, role: str) -> bool:
     return role.partition("/")[2] in lab.real
 
 
-def farm_files(lab: Lab) -> dict[str, str]:
+def farm_files(lab: Lab, names: Iterable[str]) -> dict[str, str]:
     """{role: text} of the files that a farm has on these hosts; an empty text where it has none.
 
     NoVirtualHost for a host that does not run.
     """
     return {
         kind + name: virthost.reach(lab.state, name).ask(f"cat {path} 2>/dev/null || :")
-        for name in lab.real
+        for name in names
         for kind, path in FARM_FILES.items()
     }
 
