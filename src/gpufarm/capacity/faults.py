@@ -80,6 +80,13 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
         "it is not with its VFIO driver, and the farm says `managed: false`: prepare the host",
     ),
     (
+        r"Path '/dev/vfio/(?P<group>\d+)' is not accessible: No such file or directory",
+        (
+            "it is not with its VFIO driver, and the farm says `managed: false`: `gpufarm host "
+            "scan` says which card it is; prepare the host"
+        ),
+    ),
+    (
         r"Device (?P<card>[0-9a-f:.]+) not found: could not access",
         "it is gone from the host's PCI bus: it was pulled, or removed by hand",
     ),
@@ -109,7 +116,9 @@ def in_log(host: str, log: str) -> tuple[Reason, ...]:
     for pattern, meaning in _IN_LOGS:
         for match in re.finditer(pattern, log):
             parts = {name: printable(value) for name, value in match.groupdict().items()}
-            text = f"card {parts['card']}: {meaning.format(**parts)}"
+            of_group = f"a card of IOMMU group {parts.get('group')}"
+            subject = f"card {parts['card']}" if "card" in parts else of_group
+            text = f"{subject}: {meaning.format(**parts)}"
             found[text] = Reason(
                 host=host, code="FAULT", message=text, source="hypervisor", blocks=False
             )
