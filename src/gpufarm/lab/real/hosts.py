@@ -72,13 +72,17 @@ done
 """
 START = f"""\
 set -e
-systemctl --quiet is-active {saved.UNIT} || systemctl start {saved.UNIT}
+systemctl --quiet is-active {saved.UNIT} || {{
+    rm -f {launcher.IMPORTED}
+    systemctl start {saved.UNIT}
+}}
 {WAIT.format(file=launcher.IMPORTED, unit=saved.UNIT)}
 rm -f {launcher.STARTED}
 systemctl reload {saved.UNIT}
 {WAIT.format(file=launcher.STARTED, unit=saved.UNIT)}
 """
-"""Ends once the nova-compute from before has ended: none of its reports comes any more."""
+"""Ends once the nova-compute from before has ended: none of its reports comes any more. One
+that was killed has left its mark of being imported: the next would get SIGHUP too early."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
