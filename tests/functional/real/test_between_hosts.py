@@ -1,14 +1,11 @@
 """GPU servers that move between two real hosts, and what is left where: nothing (SV-7)."""
 
 import json
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from real_lab import LONGEST, RealHosts
 from running_lab import RunningLab
 
 from gpufarm.guest import seen
@@ -19,8 +16,6 @@ HOSTS = ONE, TWO = ("real-1", "real-2")
 CARDS = ("0000:01:00", "0000:02:00")
 """Two of a kind on each: with one, a move could not leak the other in Placement."""
 FARM = Path(__file__).with_name("pair_farm.yaml")
-LONGEST = 1200
-PATIENCE = 400.0
 WRITE = "--allow-database-write"
 NEW_SERVER = ("--flavor", "g1.gpu", "--image", "gpu-console", "--network", "none")
 INSTANCES = "/var/lib/nova/instances"
@@ -33,21 +28,8 @@ MARKED = f"qemu-io -r -U -f qcow2 -c 'read -P 90 0 4k' {INSTANCES}/{{server}}/di
 """The guest itself reads and writes no disk."""
 
 
-@dataclass
-class Pair:
-    lab: RunningLab
-
-    @property
-    def compute(self) -> Any:
-        return self.lab.connection.compute
-
-    def run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.lab.run(*args, check=check, timeout=LONGEST)
-
-    def json(self, *args: str, status: int = 0) -> Any:
-        done = self.run(*args, "-f", "json", check=False)
-        assert done.returncode == status, done.stdout + done.stderr
-        return json.loads(done.stdout)
+class Pair(RealHosts):
+    patience = 400.0
 
     def there(self, host: str, script: str) -> str:
         return self.run("lab", "host", "ssh", host, "--", script).stdout
@@ -56,17 +38,6 @@ class Pair:
         """(id, host) of a server whose guest has listed its functions."""
         made = self.json("server", "create", name, *NEW_SERVER, "--until", "console")
         return made["id"], made["host"]
-
-    def server(self, server: str) -> dict[str, Any]:
-        answer = self.compute.get(f"/servers/{server}")
-        return dict(answer.json()["server"]) if answer.ok else {}
-
-    def wait(self, done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not done():
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {PATIENCE:g} s: {what}")
-            time.sleep(0.3)
 
     def runs_on(self, server: str, host: str) -> None:
         """It does, its guest sees the card that is claimed for it, and shows so."""

@@ -21,8 +21,9 @@ NAMES = [phase[0] for phase in PHASES]
 SIDES = {"source": "a", "target": "b"}
 
 
-class ModelNova:
-    """One server on host a. `fails` and `hangs` name phases; a hung one goes on when healed."""
+class OneServer:
+    """A server on host a, what was called, and time; `raises` has an error for the call of that
+    number."""
 
     def __init__(
         self, *, status: str = "ACTIVE", fails: str | None = None, hangs: str | None = None
@@ -35,11 +36,6 @@ class ModelNova:
         self.migration: Migration | None = None
         self.fails, self.hangs = fails, hangs
         self.down: frozenset[str] = frozenset()
-        self.runs = status == "ACTIVE"
-        self.frees_at = 0.0
-        """When nova-compute frees what it keeps of the server on the other host."""
-        self.gives_back_at = 0.0
-        """When what a move that failed holds in Placement is given back."""
         self.calls: list[str] = []
         self.raises: dict[int, BaseException] = {}
 
@@ -49,11 +45,34 @@ class ModelNova:
         if error:
             raise error
 
-    # The door
+    def _set(self, **changed: Any) -> None:
+        self.server = replace(self.server, updated=self.clock, **changed)
 
-    def look(self, _: str) -> Standing | None:
+    def look(self, _: str) -> Standing:
         self._call("look")
         return Standing(server=self.server, migration=self.migration, down=self.down, at=self.clock)
+
+    def why(self, _: str) -> str:
+        return "boom"
+
+    def now(self) -> float:
+        return self.clock
+
+
+class ModelNova(OneServer):
+    """`fails` and `hangs` name phases; a hung one goes on when healed."""
+
+    def __init__(
+        self, *, status: str = "ACTIVE", fails: str | None = None, hangs: str | None = None
+    ) -> None:
+        super().__init__(status=status, fails=fails, hangs=hangs)
+        self.runs = status == "ACTIVE"
+        self.frees_at = 0.0
+        """When nova-compute frees what it keeps of the server on the other host."""
+        self.gives_back_at = 0.0
+        """When what a move that failed holds in Placement is given back."""
+
+    # The door
 
     def migrate(self, _: Move) -> None:
         self._call("migrate")
@@ -86,9 +105,6 @@ class ModelNova:
         self._call("settle")
         self._set(status="ACTIVE", task=None)
 
-    def why(self, _: str) -> str:
-        return "boom"
-
     def heal(self, _: Move, __: str) -> tuple[str, ...]:
         """As `claims repair` ends a migration that hangs."""
         self._call("heal")
@@ -100,9 +116,6 @@ class ModelNova:
 
     def kept(self, _: str, __: str) -> bool:
         return self.clock < self.frees_at
-
-    def now(self) -> float:
-        return self.clock
 
     def pause(self, seconds: float) -> None:
         self.clock += seconds
@@ -138,6 +151,3 @@ class ModelNova:
         self.gives_back_at = self.clock + 1.0
         status = self.before if phase == "prep" else "ERROR"
         self._set(status=status, task=None)
-
-    def _set(self, **changed: Any) -> None:
-        self.server = replace(self.server, updated=self.clock, **changed)

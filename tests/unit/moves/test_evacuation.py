@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_nova import SERVER
+from model_nova import SERVER, OneServer
 from msgspec.structs import replace
 
 from gpufarm.model.claims import Migration, ServerState
@@ -19,33 +19,15 @@ LIMITS = Limits(timeout=3600, patience=600)
 STEPS = ("accepted", "pre-migrating", "done")
 
 
-class DeadHost:
+class DeadHost(OneServer):
     """Nova as far as an evacuation of the server on host a goes; `fails` and `hangs` name the
     state of the migration from which it goes no further."""
 
     def __init__(
         self, *, status: str = "ACTIVE", fails: str | None = None, hangs: str | None = None
     ) -> None:
-        self.server = ServerState(
-            id=SERVER, name="t", status=status, task=None, host="a", updated=0.0, launched=True
-        )
-        self.before = status
-        self.fails, self.hangs = fails, hangs
-        self.migration: Migration | None = None
+        super().__init__(status=status, fails=fails, hangs=hangs)
         self.down = frozenset({"a"})
-        self.clock = 0.0
-        self.calls: list[str] = []
-        self.raises: dict[int, BaseException] = {}
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        error = self.raises.pop(len(self.calls) - 1, None)
-        if error:
-            raise error
-
-    def look(self, _: str) -> Standing:
-        self._call("look")
-        return Standing(server=self.server, migration=self.migration, down=self.down, at=self.clock)
 
     def migrate(self, move: Move) -> None:
         self._call("migrate")
@@ -81,15 +63,6 @@ class DeadHost:
         if step == "done":
             status = "SHUTOFF" if self.before == "SHUTOFF" else "ACTIVE"
             self._set(status=status, task=None, host="b")
-
-    def why(self, _: str) -> str:
-        return "boom"
-
-    def now(self) -> float:
-        return self.clock
-
-    def _set(self, **changed: Any) -> None:
-        self.server = replace(self.server, updated=self.clock, **changed)
 
     def _never(self, *_: Any) -> Any:
         raise AssertionError("none of this is done for a server of a dead host")
