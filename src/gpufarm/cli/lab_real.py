@@ -52,12 +52,10 @@ def spec(machine: Machine) -> HostSpec:
     )
 
 
-def prepare(reached: Guest, machine: Machine) -> None:
-    """What `gpufarm host apply` does with that spec. Raises HostError."""
+def prepare(reached: Guest, machine: Machine) -> bool:
+    """What `gpufarm host apply` does with that spec; whether a reboot is left. Raises HostError."""
     target = There(reached.name, reached.config)
-    applied = apply.prepare(target, spec(machine), names.load(Here()))
-    if applied.needs_reboot:
-        apply.reboot(target)
+    return apply.prepare(target, spec(machine), names.load(Here())).needs_reboot
 
 
 def register_guest(lab: Lab, note: Callable[[str], None]) -> None:

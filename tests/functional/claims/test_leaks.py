@@ -20,8 +20,8 @@ NOW = ("--older-than", "0")
 REPAIR = ("claims", "repair")
 CARDS = 3
 """Of the kind h100 on each host."""
-MOST_MOVES = 6
-"""More than one in two of them leaks."""
+FIRST, SECOND = "0000:05:00.0", "0000:06:00.0"
+"""Those that Nova's own choice begins with."""
 
 
 def check(lab: ClaimsLab, *more: str) -> list[dict[str, Any]]:
@@ -62,35 +62,41 @@ def all_is_right(lab: ClaimsLab, expected: dict[str, int]) -> None:
     assert free(lab) == expected
 
 
-def move(lab: ClaimsLab, server: str) -> None:
-    lab.act(server, migrate=None)
-    lab.until(server, "VERIFY_RESIZE")
-    lab.act(server, confirmResize=None)
-    lab.until(server, "ACTIVE")
+def holders(lab: ClaimsLab, name: str) -> set[str]:
+    """Who holds the resource provider of that name."""
+    found = {each.name: each for each in placement.providers(lab.lab.connection)}
+    return set(found[name].allocations)
 
 
 def test_a_a_move_leaves_a_card_in_placement(broken: ClaimsLab) -> None:
-    """Nova 34 picks its cards anew on the destination, and adds them to Placement's candidate."""
+    """Nova 34 picks its cards anew on the destination, and adds them to Placement's candidate.
+
+    That is another than Nova's choice, as one of these is closed while the scheduler looks.
+    """
     server = broken.boot("t.two")
-    for _ in range(MOST_MOVES):
-        move(broken, server)
-        found = check(broken)
-        if found:
-            break
-    host = broken.server(server)["OS-EXT-SRV-ATTR:host"]
-    used = {address for on, address, _ in broken.rows() if on == host}
+    with broken.held(TARGET):
+        broken.run("card", "cordon", FIRST, "--host", TARGET, "--reason", "a test")
+        broken.act(server, migrate=None)
+        broken.wait(lambda: server in holders(broken, f"{TARGET}_{SECOND}"), "scheduled")
+        broken.run("card", "uncordon", FIRST, "--host", TARGET)
+    broken.until(server, "VERIFY_RESIZE")
+    broken.act(server, confirmResize=None)
+    broken.until(server, "ACTIVE")
+    found = check(broken)
+    used = {address for on, address, _ in broken.rows() if on == TARGET}
+    assert used == {FIRST, SECOND}
     assert {each["code"] for each in found} == {"ALLOCATION_LEFT_BEHIND"}
     assert {each["lying"] for each in found} == {"placement"}
     assert not {each["address"] for each in found} & used
     assert all(None not in each["layers"].values() for each in found)
-    assert free(broken)[host] < CARDS - 2
+    assert free(broken)[TARGET] < CARDS - 2
     dry = broken.run("claims", "repair", *NOW, "--dry-run", "-f", "json", check=False)
     assert (dry.returncode, len(json.loads(dry.stdout))) == (2, len(found))
     assert check(broken) == found, "a dry run changes nothing"
     assert set(repair(broken)) == {"done"}
-    expected = {**dict.fromkeys(HOSTS, CARDS), host: CARDS - 2}
+    expected = {**dict.fromkeys(HOSTS, CARDS), TARGET: CARDS - 2}
     all_is_right(broken, expected)
-    restart(broken, host)
+    restart(broken, TARGET)
     all_is_right(broken, expected)
 
 

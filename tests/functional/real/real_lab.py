@@ -73,6 +73,15 @@ class RealHosts:
                 pytest.fail(f"not within {self.patience:g} s: {what}")
             time.sleep(0.5)
 
+    def service(self, host: str) -> dict[str, Any]:
+        """Its nova-compute, as Nova's API has it."""
+        path = f"/os-services?binary=nova-compute&host={host}"
+        return dict(self.compute.get(path).json()["services"][0])
+
+    def force_down(self, host: str, *, down: bool) -> None:
+        path = f"/os-services/{self.service(host)['id']}"
+        assert self.compute.put(path, json={"forced_down": down}).ok
+
 
 class RealLab(RealHosts):
     def there(self, script: str, *, check: bool = True) -> str:
@@ -83,6 +92,16 @@ class RealLab(RealHosts):
         """A server whose guest has listed its functions."""
         words = (name, "--flavor", flavor, *NEW_SERVER, "--until", "console")
         return dict(self.json("server", "create", *words))
+
+    def ask(self, name: str, flavor: str) -> str:
+        """The id of a server that is being built."""
+        made = self.compute.create_server(
+            name=name,
+            flavor_id=self.compute.find_flavor(flavor).id,
+            image_id=self.lab.connection.image.find_image("gpu-console").id,
+            networks="none",
+        )
+        return str(made.id)
 
     def until(self, server_id: str, status: str) -> None:
         self.wait(lambda: self.server(server_id).get("status") == status, status)
@@ -190,6 +209,10 @@ class RealLab(RealHosts):
 
     def reboot(self) -> None:
         host.reboot(self.lab.state, HOST)
+
+    def kill(self) -> None:
+        """End its nova-compute at once, as a crash does."""
+        self.there("systemctl kill --signal=KILL nova-compute")
 
     def start(self) -> None:
         """Start what does not run, and nova-compute in any case anew."""

@@ -1,24 +1,18 @@
 """GPU servers that move between two real hosts, and what is left where: nothing (SV-7)."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_lab import LONGEST, RealHosts
+from pair_lab import CARDS, INSTANCES, ONE, TWO, Pair, other
+from real_lab import LONGEST
 from running_lab import RunningLab
-
-from gpufarm.guest import seen
 
 pytestmark = [pytest.mark.virthost, pytest.mark.long]
 
-HOSTS = ONE, TWO = ("real-1", "real-2")
-CARDS = ("0000:01:00", "0000:02:00")
-"""Two of a kind on each: with one, a move could not leak the other in Placement."""
 FARM = Path(__file__).with_name("pair_farm.yaml")
 WRITE = "--allow-database-write"
-NEW_SERVER = ("--flavor", "g1.gpu", "--image", "gpu-console", "--network", "none")
-INSTANCES = "/var/lib/nova/instances"
+SOON = ("--older-than", "0.1")
 
 MARK = (
     "virsh qemu-monitor-command {server} --hmp "
@@ -26,63 +20,6 @@ MARK = (
 )
 MARKED = f"qemu-io -r -U -f qcow2 -c 'read -P 90 0 4k' {INSTANCES}/{{server}}/disk"
 """The guest itself reads and writes no disk."""
-
-
-class Pair(RealHosts):
-    patience = 400.0
-
-    def there(self, host: str, script: str) -> str:
-        return self.run("lab", "host", "ssh", host, "--", script).stdout
-
-    def create(self, name: str) -> tuple[str, str]:
-        """(id, host) of a server whose guest has listed its functions."""
-        made = self.json("server", "create", name, *NEW_SERVER, "--until", "console")
-        return made["id"], made["host"]
-
-    def runs_on(self, server: str, host: str) -> None:
-        """It does, its guest sees the card that is claimed for it, and shows so."""
-        found = self.server(server)
-        assert (found["status"], found["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
-        assert found["OS-EXT-SRV-ATTR:host"] == host
-        assert self.there(host, "virsh list --uuid").split().count(server) == 1
-        self.wait(lambda: self._console(server).whole, "its guest has listed its functions")
-        checks = self.json("server", "verify", server)
-        assert {row["result"] for row in checks} <= {"ok", "not checked"}
-        assert ("functions", "ok") in {(row["check"], row["result"]) for row in checks}
-
-    def _console(self, server: str) -> seen.Seen:
-        return seen.parse(self.compute.get_server_console_output(server)["output"] or "")
-
-    def all_is_true(self, **servers: str) -> None:
-        """{server: host} are all that there is: by Nova, Placement, libvirt, and on the hosts."""
-        for host in HOSTS:
-            here = {server for server, at in servers.items() if at == host}
-            assert set(self.there(host, "virsh list --all --uuid").split()) == here
-            folders = self.there(host, f"cd {INSTANCES} && ls -d *-*-*-*-* 2>/dev/null || :")
-            assert set(folders.split()) == here
-            drivers = " ".join(f"/sys/bus/pci/devices/{card}.*/driver" for card in CARDS)
-            bound = self.there(host, f"basename -a $(readlink -f {drivers})").split()
-            assert bound == ["vfio-pci"] * 4
-        self.wait(lambda: self._claims() == [], "claims are true")
-        free = {row["host"]: row["free"] for row in self.json("capacity")["cards"]}
-        used = list(servers.values())
-        assert free == {host: len(CARDS) - used.count(host) for host in HOSTS}
-
-    def _claims(self) -> list[str]:
-        done = self.run("claims", "check", "--older-than", "0", "-f", "json", check=False)
-        return [f"{each['code']} {each['repair']}" for each in json.loads(done.stdout)]
-
-    def mend(self) -> None:
-        """As it was: every host runs, and no server is there."""
-        self.run("lab", "up")
-        for server in list(self.compute.servers(all_projects=True)):
-            reset = {"os-resetState": {"state": "active"}}
-            self.compute.post(f"/servers/{server.id}/action", json=reset)
-            self.compute.delete_server(server.id)
-            self.wait(lambda server=server: not self.server(server.id), "deleted")  # type: ignore[misc]
-        for host in HOSTS:
-            self.run("host", "undrain", host)
-        self.wait(lambda: self._claims() == [], "claims are true")
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +40,6 @@ def pair(pair_lab: RunningLab) -> Iterator[Pair]:
     found.mend()
 
 
-def other(host: str) -> str:
-    return TWO if host == ONE else ONE
-
-
 def test_there_and_back(pair: Pair) -> None:
     server, host = pair.create("m1")
     pair.there(host, MARK.format(server=server))
@@ -117,3 +50,96 @@ def test_there_and_back(pair: Pair) -> None:
         pair.runs_on(server, to)
         pair.there(to, MARKED.format(server=server))
         pair.all_is_true(**{server: to})
+
+
+def test_a_host_is_emptied_and_the_other_one_too(pair: Pair) -> None:
+    servers = dict(pair.create(name) for name in ("d1", "d2"))
+    for source in (ONE, TWO, ONE):
+        rows = pair.json("host", "drain", source, "--reason", "new firmware", WRITE)
+        assert all(row["outcome"] == "moved" for row in rows), rows
+        for server in servers:
+            pair.runs_on(server, other(source))
+        pair.run("host", "undrain", source)
+        pair.all_is_true(**dict.fromkeys(servers, other(source)))
+
+
+def test_the_source_is_killed_while_the_disk_is_copied(pair: Pair) -> None:
+    server, source = pair.create("k1")
+    pair.there(source, MARK.format(server=server))
+    with pair.begin("server", "migrate", server, WRITE, *SOON) as move:
+        pair.until_task(server, "resize_migrating")
+        pair.signal_compute(source, "KILL")
+        pair.run("lab", "up")
+        said = move.communicate(timeout=LONGEST)[1]
+    assert move.returncode == 1, said
+    assert f"it is back on {source}" in said
+    pair.runs_on(server, source)
+    pair.there(source, MARKED.format(server=server))
+    assert f"what was copied by then stays on {other(source)}" in said
+    pair.there(other(source), f"rm -r {INSTANCES}/{server}")
+    pair.all_is_true(**{server: source})
+
+
+def test_the_target_is_killed_while_it_starts_the_server(pair: Pair) -> None:
+    server, source = pair.create("k2")
+    pair.there(source, MARK.format(server=server))
+    with pair.begin("server", "migrate", server, WRITE, *SOON) as move:
+        pair.until_task(server, "resize_finish")
+        pair.signal_compute(other(source), "KILL")
+        pair.run("lab", "up")
+        said = move.communicate(timeout=LONGEST)[1]
+    assert move.returncode == 0, said
+    pair.runs_on(server, other(source))
+    pair.there(other(source), MARKED.format(server=server))
+    assert f"`virsh undefine {server}`" in said
+    assert f"the folder {server}_resize" in said
+    pair.there(source, f"virsh undefine {server} && rm -r {INSTANCES}/{server}_resize")
+    pair.all_is_true(**{server: other(source)})
+
+
+def test_the_source_is_killed_while_it_cleans_up(pair: Pair) -> None:
+    """It has removed the folder, and waits for libvirt."""
+    server, source = pair.create("k3")
+    with pair.begin("server", "migrate", server, WRITE, *SOON) as move:
+        pair.until_task(server, "resize_finish")
+        pair.there(source, "systemctl kill --signal=STOP libvirtd")
+        pair.wait(
+            lambda: not pair.there(source, f"ls -d {INSTANCES}/{server}_resize || :"), "removed"
+        )
+        pair.signal_compute(source, "KILL")
+        pair.there(source, "systemctl kill --signal=CONT libvirtd")
+        pair.run("lab", "up")
+        said = move.communicate(timeout=LONGEST)[1]
+    assert move.returncode == 0, said
+    pair.runs_on(server, other(source))
+    assert f"`virsh undefine {server}`" in said
+    pair.there(source, f"virsh undefine {server}")
+    pair.all_is_true(**{server: other(source)})
+
+
+def test_a_host_that_does_not_let_the_other_in(pair: Pair) -> None:
+    """As where the keys of nova's user are missing: the server runs on where it was."""
+    server, source = pair.create("k4")
+    keys = "/root/.ssh/authorized_keys"
+    pair.there(other(source), f"mv {keys} {keys}.away")
+    refused = pair.run("server", "migrate", server, WRITE, check=False)
+    pair.there(other(source), f"mv {keys}.away {keys}")
+    assert refused.returncode == 1
+    assert f"it is back on {source}, ACTIVE" in refused.stderr
+    assert "not able to execute ssh command" in refused.stderr
+    pair.runs_on(server, source)
+    pair.all_is_true(**{server: source})
+
+
+def test_a_host_is_dead_and_comes_back(pair: Pair) -> None:
+    server, source = pair.create("e1")
+    pair.dies(source)
+    dead = ("--reason", "no power", "--dead", "--fenced", "--rebuild-disks")
+    (row,) = pair.json("host", "drain", source, *dead)
+    assert (row["outcome"], row["host"]) == ("moved", other(source))
+    pair.runs_on(server, other(source))
+    assert pair.run("host", "undrain", source, check=False).returncode == 1
+    pair.run("lab", "up")
+    pair.run("host", "undrain", source)
+    assert pair.service(source)["status"] == "enabled"
+    pair.all_is_true(**{server: other(source)})

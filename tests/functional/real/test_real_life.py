@@ -1,7 +1,7 @@
 """What can happen to a GPU server on real libvirt, and what its user and operator are told."""
 
 import pytest
-from real_lab import GTX, GTX_AUDIO, H100, HOST, RealLab
+from real_lab import GTX, GTX_AUDIO, H100, HOST, T4, T4_TOO, RealLab, start
 
 pytestmark = [pytest.mark.virthost, pytest.mark.long]
 
@@ -78,3 +78,63 @@ def test_the_host_reboots(mended: RealLab) -> None:
     assert mended.claims() == []
     mended.delete(made["id"])
     assert mended.drivers(GTX, GTX_AUDIO) == ["vfio-pci", "vfio-pci"]
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_nova_compute_dies_while_it_creates(mended: RealLab, started: bool) -> None:
+    server = mended.ask("real-killed", "g1.t4")
+    task = "OS-EXT-STS:task_state"
+    mended.wait(lambda: mended.server(server)[task] == "spawning", "spawning")
+    if started:
+        mended.wait(lambda: mended.guests() != [], "libvirt has started the guest")
+    mended.kill()
+    mended.start()
+    mended.until(server, "ERROR")
+    assert {code for code, _ in mended.claims()} == {"BUILD_STUCK"}
+    mended.delete(server)
+    assert mended.guests() == []
+    assert mended.drivers(T4) == ["vfio-pci"]
+    assert mended.claims() == []
+
+
+def test_nova_compute_dies_while_it_deletes(mended: RealLab) -> None:
+    made = mended.create("real-killed", "g1.t4")
+    mended.compute.delete_server(made["id"])
+    mended.kill()
+    mended.start()
+    mended.delete(made["id"])
+    assert mended.guests() == []
+    assert mended.drivers(T4) == ["vfio-pci"]
+    assert mended.claims() == []
+
+
+def test_a_guest_that_outlives_its_server(mended: RealLab) -> None:
+    made = mended.create("real-deleted", "g1.h100")
+    mended.kill()
+    mended.force_down(HOST, down=True)
+    try:
+        mended.delete(made["id"])
+        assert ("IN_USE_UNKNOWN", H100) in mended.claims()
+    finally:
+        mended.force_down(HOST, down=False)
+    mended.start()
+    assert mended.claims() == [("IN_USE_UNKNOWN", H100)]
+    for guest in mended.guests():
+        mended.there(f"virsh destroy {guest}")
+    assert mended.claims() == []
+
+
+def test_a_host_leaves_the_lab_and_a_new_one_joins(mended: RealLab) -> None:
+    made = mended.create("real-stays", "g1.h100")
+    refused = mended.run("lab", "host", "down", HOST, check=False)
+    assert refused.returncode == 1
+    assert "real-stays" in refused.stderr
+    mended.delete(made["id"])
+    mended.run("lab", "host", "down", HOST)
+    try:
+        assert {row["host"] for row in mended.json("lab", "status")} == {None}
+        assert mended.claims() == []
+    finally:
+        start(mended.lab)
+    assert mended.run("lab", "status").returncode == 0
+    assert mended.free() == {GTX, GTX_AUDIO, H100, T4, T4_TOO}

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 import msgspec
@@ -45,8 +45,9 @@ UP_LIMIT = 900.0
 DOWN_SECONDS = 60
 """Nova's own `service_down_time`: a service that has not reported for so long is down."""
 
-Prepare = Callable[[Guest, Machine], None]
-"""Makes a host ready to give its cards to servers."""
+Prepare = Callable[[Guest, Machine], bool]
+"""Makes a host ready to give its cards to servers, as far as it can be without a reboot; whether
+one is needed."""
 
 PUT = """\
 (
@@ -128,28 +129,42 @@ def coming_up(
     image, disk = saved.get(note), nova_disk.get(note)
     reaches = settings.reaches(lab)
 
-    def start(each: Wanted) -> Guest:
-        machine = saved.machine(each.name, each.cards, disk)
-        machine = msgspec.structs.replace(machine, reaches=reaches, peers=network.peers(each.name))
-        ran = store.running(store.folder(lab.state, each.name)) is not None
-        reached = virthost.keep(lab.state, machine, image, note)
-        if prepare and not ran:
-            began = time.monotonic()
-            prepare(reached, machine)
-            note(f"{each.name} is prepared: {time.monotonic() - began:.1f} s")
-        return reached
-
     since = dict.fromkeys((each.name for each in found), time.time())
-    with ThreadPoolExecutor(len(found)) as pool:
+    # Two for each: it is prepared while it joins.
+    with ThreadPoolExecutor(2 * len(found)) as pool:
+
+        def start(each: Wanted) -> tuple[Guest, Future[bool]]:
+            machine = saved.machine(each.name, each.cards, disk)
+            machine = msgspec.structs.replace(
+                machine, reaches=reaches, peers=network.peers(each.name)
+            )
+            ran = store.running(store.folder(lab.state, each.name)) is not None
+            reached = virthost.keep(lab.state, machine, image, note)
+            wanted = None if ran else prepare
+            return reached, pool.submit(_prepare, reached, machine, wanted, note)
+
         started = [pool.submit(start, each) for each in found]
 
         def join() -> None:
             reached = [each.result() for each in started]
             keys = {each.name: guests.pinned(store.folder(lab.state, each.name)) for each in found}
-            list(pool.map(lambda each: _join(lab, each, keys), reached))
+            list(pool.map(lambda each: _join(lab, each[0], keys), reached))
+            for host, prepared in reached:
+                if prepared.result():
+                    virthost.reboot(lab.state, host.name)
+                    since[host.name] = time.time()
             _wait(lab, since, note)
 
         yield join
+
+
+def _prepare(reached: Guest, machine: Machine, prepare: Prepare | None, note: Note) -> bool:
+    if prepare is None:
+        return False
+    began = time.monotonic()
+    needs_reboot = prepare(reached, machine)
+    note(f"{reached.name} is prepared: {time.monotonic() - began:.1f} s")
+    return needs_reboot
 
 
 def stop(lab: Lab) -> None:

@@ -19,13 +19,15 @@ IMPORTED = Path("/run/nova-compute.imported")
 STARTED = Path("/run/nova-compute.started")
 """Written with each start, once the one before has ended."""
 
-PATIENCE = 5.0
-"""Seconds for nova-compute to end by itself; it would wait a minute for what is under way."""
+PATIENCE = 2.0
+"""Seconds for nova-compute to end by itself; it takes five with nothing under way, else minutes."""
 PR_SET_PDEATHSIG = 1
 
 REPORT_SECONDS = 10
 """Between two reports of what the host has; Nova reads it when its manager is imported, before any
 file (nova/compute/manager.py)."""
+FIRST_REPORT_SECONDS = 0.1
+"""From its start to the first sign of life of the service; five in nova/servicegroup/api.py."""
 
 MODULES = (
     "alembic",
@@ -61,7 +63,9 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     from nova.cmd import compute
     from nova.conf import CONF
+    from nova.servicegroup import api
 
+    api.INITIAL_REPORTING_DELAY = FIRST_REPORT_SECONDS
     CONF.set_default("update_resources_interval", REPORT_SECONDS)
     for name in MODULES:
         importlib.import_module(name)

@@ -71,7 +71,9 @@ until [ -e {launcher.IMPORTED} ]; do
 done
 modprobe vfio-pci
 virsh --quiet nodedev-list > /dev/null
+virsh --quiet capabilities > /dev/null
 """
+"""The last one has libvirt ask QEMU what it can do, which takes eight seconds and is kept."""
 
 
 def machine(name: str, cards: tuple[Card, ...], disk: Path) -> Machine:

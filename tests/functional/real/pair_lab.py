@@ -1,0 +1,99 @@
+"""What the tests do with two real hosts of a lab: servers that move, and hosts that die."""
+
+import json
+import subprocess
+import sys
+
+from real_lab import RealHosts
+
+from gpufarm.guest import seen
+from gpufarm.lab.virthost import running, store
+
+HOSTS = ONE, TWO = ("real-1", "real-2")
+CARDS = ("0000:01:00", "0000:02:00")
+"""Two of a kind on each: with one, a move could not leak the other in Placement."""
+NEW_SERVER = ("--flavor", "g1.gpu", "--image", "gpu-console", "--network", "none")
+INSTANCES = "/var/lib/nova/instances"
+
+
+class Pair(RealHosts):
+    patience = 400.0
+
+    def begin(self, *args: str) -> subprocess.Popen[str]:
+        """The same as `run`, not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "gpufarm", *args],
+            env=self.lab.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def there(self, host: str, script: str) -> str:
+        return self.run("lab", "host", "ssh", host, "--", script).stdout
+
+    def create(self, name: str) -> tuple[str, str]:
+        """(id, host) of a server whose guest has listed its functions."""
+        made = self.json("server", "create", name, *NEW_SERVER, "--until", "console")
+        return made["id"], made["host"]
+
+    def until_task(self, server: str, task: str) -> None:
+        self.wait(lambda: self.server(server).get("OS-EXT-STS:task_state") == task, task)
+
+    def signal_compute(self, host: str, signal: str) -> None:
+        self.there(host, f"systemctl kill --signal={signal} nova-compute")
+
+    def dies(self, host: str) -> None:
+        """Its power is cut; Nova would see that by itself after a minute."""
+        running.end(store.folder(self.lab.state, host))
+        self.force_down(host, down=True)
+
+    def runs_on(self, server: str, host: str) -> None:
+        """It does, its guest sees the card that is claimed for it, and shows so."""
+        found = self.server(server)
+        assert (found["status"], found["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+        assert found["OS-EXT-SRV-ATTR:host"] == host
+        assert self.there(host, "virsh list --uuid").split().count(server) == 1
+        self.wait(lambda: self._console(server).whole, "its guest has listed its functions")
+        checks = self.json("server", "verify", server)
+        assert {row["result"] for row in checks} <= {"ok", "not checked"}
+        assert ("functions", "ok") in {(row["check"], row["result"]) for row in checks}
+
+    def _console(self, server: str) -> seen.Seen:
+        return seen.parse(self.compute.get_server_console_output(server)["output"] or "")
+
+    def all_is_true(self, **servers: str) -> None:
+        """{server: host} are all that there is: by Nova, Placement, libvirt, and on the hosts."""
+        for host in HOSTS:
+            here = {server for server, at in servers.items() if at == host}
+            assert set(self.there(host, "virsh list --all --uuid").split()) == here
+            folders = self.there(host, f"cd {INSTANCES} && ls -d *-*-*-*-* 2>/dev/null || :")
+            assert set(folders.split()) == here
+            drivers = " ".join(f"/sys/bus/pci/devices/{card}.*/driver" for card in CARDS)
+            bound = self.there(host, f"basename -a $(readlink -f {drivers})").split()
+            assert bound == ["vfio-pci"] * 4
+        self.wait(lambda: self._claims() == [], "claims are true")
+        free = {row["host"]: row["free"] for row in self.json("capacity")["cards"]}
+        used = list(servers.values())
+        assert free == {host: len(CARDS) - used.count(host) for host in HOSTS}
+
+    def _claims(self) -> list[str]:
+        done = self.run("claims", "check", "--older-than", "0", "-f", "json", check=False)
+        return [f"{each['code']} {each['repair']}" for each in json.loads(done.stdout)]
+
+    def mend(self) -> None:
+        """As it was: every host runs, and no server is there."""
+        self.run("lab", "up")
+        for server in list(self.compute.servers(all_projects=True)):
+            reset = {"os-resetState": {"state": "active"}}
+            self.compute.post(f"/servers/{server.id}/action", json=reset)
+            self.compute.delete_server(server.id)
+            self.wait(lambda server=server: not self.server(server.id), "deleted")  # type: ignore[misc]
+        for host in HOSTS:
+            self.run("host", "undrain", host)
+            self.force_down(host, down=False)
+        self.wait(lambda: self._claims() == [], "claims are true")
+
+
+def other(host: str) -> str:
+    return TWO if host == ONE else ONE
