@@ -119,8 +119,15 @@ class ClaimsLab:
 
     def rows(self) -> set[tuple[str, str, str]]:
         """(host, address, server) of what Nova's table has given away."""
+        return set(self._select(GIVEN_AWAY))
+
+    def migrations(self) -> dict[str, str]:
+        """{migration: server} of all that ever were; the API forgets those of deleted servers."""
+        return dict(self._select("SELECT uuid, instance_uuid FROM migrations"))
+
+    def _select(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.lab.state / "db" / "nova_cell1.sqlite")) as database:
-            return set(database.execute(GIVEN_AWAY))
+            return database.execute(query).fetchall()
 
     def mend(self) -> None:
         """As it was: no faults, everything runs, no server, no cordon, every card free."""

@@ -40,13 +40,10 @@ def sources(lab: ClaimsLab) -> Sources:
 
 
 def owner(lab: ClaimsLab, finding: Finding) -> str | None:
-    """The server whose claim it is, also where a migration holds it."""
+    """The server whose claim it is, also where a migration holds it, or one of a deleted server."""
     if finding.holder is None:
         return None
-    every = lab.compute.get("/os-migrations").json()["migrations"]
-    return next(
-        (each["instance_uuid"] for each in every if each["uuid"] == finding.holder), finding.holder
-    )
+    return lab.migrations().get(finding.holder, finding.holder)
 
 
 def restart(lab: ClaimsLab, host: str) -> None:

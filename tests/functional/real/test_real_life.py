@@ -114,13 +114,15 @@ def test_a_guest_that_outlives_its_server(mended: RealLab) -> None:
     mended.force_down(HOST, down=True)
     try:
         mended.delete(made["id"])
-        assert ("IN_USE_UNKNOWN", H100) in mended.claims()
+        assert mended.claims() == [("ROW_LEFT_BEHIND", H100)]
     finally:
         mended.force_down(HOST, down=False)
     mended.start()
     assert mended.claims() == [("IN_USE_UNKNOWN", H100)]
-    for guest in mended.guests():
-        mended.there(f"virsh destroy {guest}")
+    (guest,) = mended.guests()
+    mended.there(f"virsh destroy {guest}")
+    assert mended.claims() == [("IN_USE_UNKNOWN", H100)], "it is defined with it"
+    mended.there(f"virsh undefine {guest}")
     assert mended.claims() == []
 
 
