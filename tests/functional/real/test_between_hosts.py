@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pair_lab import CARDS, INSTANCES, ONE, TWO, Pair, other
+from pair_lab import CARDS, HOSTS, INSTANCES, Pair, other
 from real_lab import LONGEST
 from running_lab import RunningLab
 
@@ -54,7 +54,7 @@ def test_there_and_back(pair: Pair) -> None:
 
 def test_a_host_is_emptied_and_the_other_one_too(pair: Pair) -> None:
     servers = dict(pair.create(name) for name in ("d1", "d2"))
-    for source in (ONE, TWO, ONE):
+    for source in HOSTS:
         rows = pair.json("host", "drain", source, "--reason", "new firmware", WRITE)
         assert all(row["outcome"] == "moved" for row in rows), rows
         for server in servers:
