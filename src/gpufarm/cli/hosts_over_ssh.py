@@ -2,7 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from gpufarm.guest.up import Reach
+    from gpufarm.model.server import Server
 
 
 class Reached(NamedTuple):
@@ -46,3 +50,20 @@ def of_lab(lab: Any) -> list[Reached]:
     from gpufarm.lab.real import hosts
 
     return [Reached(each.name, each.name, each.config) for each in hosts.running(lab)]
+
+
+def of_host(lab: Any, name: str | None) -> Reached | None:
+    """The real host of the lab of that name, where it runs."""
+    return next((each for each in of_lab(lab) if each.host == name), None)
+
+
+def network_of(connection: Any, server: "Server") -> tuple["Reach", bool]:
+    """From where the network of a server is looked at, and whether it is a simulated one: in the
+    lab it is one of the server's real host, or none."""
+    from gpufarm.cli.farm_target import find_lab
+    from gpufarm.system import reach
+    from gpufarm.system.reach_from import From
+
+    lab = find_lab(connection)
+    host = of_host(lab, server.host)
+    return (From(host.destination, host.config), False) if host else (reach, lab is not None)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from gpufarm.cli import scheduler_source
+from gpufarm.cli import hosts_over_ssh, scheduler_source
 from gpufarm.cli.base import ShowOne, UsageError
 
 
@@ -13,8 +13,8 @@ class Create(ShowOne):
 
     Where they are not, nothing is asked of Nova, the message says which cards are in use and
     where, and the exit status is 2. Up is SSH at its address, or an answer at its image's property
-    `service_url`, where it has one; ACTIVE without an address, and in the lab, whose networks are
-    simulated. --until asks for another sign.
+    `service_url`, where it has one; ACTIVE without an address, and on simulated hosts of the lab,
+    whose networks are simulated. --until asks for another sign.
     """
 
     examples = """
@@ -61,7 +61,6 @@ class Create(ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         from gpufarm.capacity import boot
-        from gpufarm.cli import farm_target
         from gpufarm.cloud import servers
         from gpufarm.guest import up
         from gpufarm.model.server import Order
@@ -85,7 +84,7 @@ class Create(ShowOne):
                 known = scheduler_source.question(connection)
                 server = boot.boot(connection, order, progress.advance, self.note, known)
             image = servers.properties_of(connection, server.image_id) if server.image_id else {}
-            simulated = farm_target.find_lab(connection) is not None
+            reach, simulated = hosts_over_ssh.network_of(connection, server)
             up.wait(
                 server,
                 parsed_args.until or up.sign(server, image, simulated=simulated),
@@ -93,6 +92,7 @@ class Create(ShowOne):
                 lambda: servers.console(connection, server.id),
                 progress.advance,
                 seconds=order.timeout,
+                reach=reach,
             )
         return self._columns(connection, server)
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpufarm.cli import scheduler_source
+from gpufarm.cli import hosts_over_ssh, scheduler_source
 from gpufarm.cli.base import ShowOne
 from gpufarm.cli.state_folder import state_folder
 
@@ -118,6 +118,7 @@ class Migrate(ShowOne):
                 lambda: servers.console(connection, server.id),
                 progress.advance,
                 seconds=parsed.timeout,
+                reach=hosts_over_ssh.network_of(connection, server)[0],
             )
             progress.advance(f"{server.name}: what its guest sees")
             wrong = server_verify.wrong(connection, server)

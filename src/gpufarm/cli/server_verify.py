@@ -94,12 +94,12 @@ def _domain(connection: "Connection", server: "Server") -> str | None:
     """Of a server on a real host of the lab, as its libvirt has it; None of any other."""
     from gpufarm.system import ssh
 
-    for host, to, config in hosts_over_ssh.of_lab(find_lab(connection)):
-        if host == server.host:
-            command = f"virsh --quiet dumpxml {shlex.quote(server.id)}"
-            done = ssh.run_there(to, command, timeout=SSH_SECONDS, config=config)
-            return None if done.status else decoded(done.stdout)
-    return None
+    host = hosts_over_ssh.of_host(find_lab(connection), server.host)
+    if host is None:
+        return None
+    command = f"virsh --quiet dumpxml {shlex.quote(server.id)}"
+    done = ssh.run_there(host.destination, command, timeout=SSH_SECONDS, config=host.config)
+    return None if done.status else decoded(done.stdout)
 
 
 def _claimed(connection: "Connection", server: "Server") -> "Claimed":

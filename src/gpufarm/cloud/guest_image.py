@@ -1,6 +1,6 @@
 """The tiny guest of the lab's real hosts, as images: a kernel, its initramfs, an empty disk.
 
-It prints the PCI functions that it sees on its console, and stays.
+It prints the PCI functions that it sees on its console and shows them as a web page, and stays.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ PROPERTIES = {
     "os_command_line": "console=ttyS0 quiet stay",
     "hw_machine_type": "q35",
     "hw_video_model": "none",
+    "service_url": "http://{}/",
 }
 
 

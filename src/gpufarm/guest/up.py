@@ -6,12 +6,12 @@ own address alone, since whoever owns the image has written it.
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from gpufarm.model.errors import ServerFailed
 from gpufarm.model.server import Server
-from gpufarm.system import reach
+from gpufarm.system import reach as from_here
 
 Sign = Literal["active", "console", "ssh", "url"]
 SIGNS: tuple[Sign, ...] = ("active", "console", "ssh", "url")
@@ -23,12 +23,19 @@ WAIT_SECONDS = 2.0
 Console = Callable[[], str]
 
 
+class Reach(Protocol):
+    """Looks from some machine at what answers on its networks, as `system.reach` does from here."""
+
+    def ssh(self, address: str) -> bool: ...
+    def web(self, url: str) -> bool: ...
+
+
 def sign(server: Server, image: dict[str, str], *, simulated: bool) -> Sign:
-    """What is waited for where nothing was asked for: the image's `service_url` where it has one,
-    SSH where the server has an address, otherwise ACTIVE, as where networks are `simulated`."""
-    if image.get(URL_PROPERTY):
-        return "url"
-    return "ssh" if addresses(server) and not simulated else "active"
+    """What is waited for where nothing was asked for: ACTIVE where the server has no address, or a
+    `simulated` one; otherwise the image's `service_url` where it has one, and SSH."""
+    if simulated or not addresses(server):
+        return "active"
+    return "url" if image.get(URL_PROPERTY) else "ssh"
 
 
 def service_urls(server: Server, image: dict[str, str]) -> list[str]:
@@ -75,11 +82,15 @@ def wait(
     told: Callable[[str], None],
     *,
     seconds: float,
+    reach: Reach = from_here,
 ) -> None:
-    """Return once it answers. Raises ServerFailed, which says what did not, CloudError."""
+    """Return once it answers, as seen by `reach`.
+
+    Raises ServerFailed, which says what did not, CloudError, and what `reach` raises.
+    """
     if what == "active":
         return
-    looks, said = _looks(server, what, image, console)
+    looks, said = _looks(server, what, image, console, reach)
     told(f"{server.name}: waiting for {said}")
     deadline = time.monotonic() + seconds
     while not any(look() for look in looks):
@@ -94,7 +105,7 @@ def wait(
 
 
 def _looks(
-    server: Server, what: Sign, image: dict[str, str], console: Console
+    server: Server, what: Sign, image: dict[str, str], console: Console, reach: Reach
 ) -> tuple[list[Callable[[], bool]], str]:
     """What to ask, and its name."""
     if what == "console":

@@ -46,7 +46,9 @@ def test_any_page_is_an_answer(web: int) -> None:
 
 def test_what_is_waited_for() -> None:
     image = {"service_url": "https://{}/"}
-    assert up.sign(HERE, image, simulated=True) == "url"
+    assert up.sign(HERE, image, simulated=False) == "url"
+    assert up.sign(HERE, image, simulated=True) == "active"
+    assert up.sign(NOWHERE, image, simulated=False) == "active"
     assert up.sign(HERE, {}, simulated=False) == "ssh"
     assert up.sign(HERE, {}, simulated=True) == "active"
     assert up.sign(NOWHERE, {}, simulated=False) == "active"

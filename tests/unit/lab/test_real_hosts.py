@@ -95,7 +95,7 @@ def test_the_hosts_know_each_other_by_name_address_and_key() -> None:
         "real-2,10.0.2.102 ssh-ed25519 AAA2",
     ]
     assert "10.0.2.101 real-1\n10.0.2.102 real-2\n" in found["/etc/hosts"][0]
-    assert "Address=10.0.2.102/32" in found[network.NETWORK][0]
+    assert "Address=10.0.2.102/32" in found[f"{network.NETWORKD}20-own.network"][0]
     rights = {path: rights for path, (_, rights) in found.items() if "/.ssh/" in path}
     assert set(rights.values()) == {0o600}
     assert found["/root/.ssh/authorized_keys"][0] == "restrict ssh-ed25519 PUBLIC\n"

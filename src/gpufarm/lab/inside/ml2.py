@@ -1,4 +1,8 @@
-"""An ML2 mechanism driver that binds any port on any host, since no agent runs in the lab."""
+"""An ML2 mechanism driver that binds any port on any host, since no agent runs in the lab.
+
+To a TAP device, which nova-compute makes by itself (nova/virt/libvirt/vif.py, plug_tap); what a
+real host does with it says `lab.real.network`. A simulated one makes none.
+"""
 
 from neutron_lib import constants
 from neutron_lib.api.definitions import portbindings
@@ -17,7 +21,7 @@ class BindAnywhere(api.MechanismDriver):
         segment = context.segments_to_bind[0]
         context.set_binding(
             segment[api.ID],
-            portbindings.VIF_TYPE_OVS,
+            portbindings.VIF_TYPE_TAP,
             {portbindings.CAP_PORT_FILTER: False},
             status=constants.PORT_STATUS_ACTIVE,
         )

@@ -266,7 +266,7 @@ def _status(lab: Lab, name: str) -> ServiceStatus:
 def _join(lab: Lab, reached: Guest, keys: Mapping[str, str]) -> None:
     """Tell it of the other real hosts, by {name: host key}, and its Nova of the lab; start that
     where it was told something else, or not at all."""
-    if network.NETWORK in reached.ask(_network(lab, reached.name, keys)).split():
+    if network.NETWORKD in reached.ask(_network(lab, reached.name, keys)):
         reached.ask("networkctl reload")
     text = settings.nova_conf(lab, state.lab_secrets(lab.state), reached.name)
     identity = f"{settings.STATE}/compute_id"

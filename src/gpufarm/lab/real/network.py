@@ -1,9 +1,15 @@
-"""The network between real hosts: what it takes for Nova to bring a server's disk to another host.
+"""The networks of real hosts: to each other, and to the guests on them.
 
+Between them is what it takes for Nova to bring a server's disk to another host:
 nova-compute learns the other host's address from Nova, which is that host's `my_ip`, and runs
 `ssh` and `scp` there as its own user; nobody answers their questions (nova 34, nova/utils.py,
 ssh_execute; virt/libvirt/driver.py, migrate_disk_and_power_off). So every host has an address of
 its own, one key opens all of them to each other, and each knows the others' host keys beforehand.
+
+Each host leads its guests to itself and nowhere else: a bridge takes every TAP device that
+nova-compute makes, and announces the prefix of the lab's one network. What address a guest makes of
+that prefix and of its MAC (EUI-64, RFC 4291) Neutron knows beforehand (`ipv6_address_mode: slaac`),
+so that no agent has to tell the guest.
 """
 
 from collections.abc import Mapping
@@ -30,7 +36,19 @@ Host *
     KexAlgorithms curve25519-sha256
 """
 
-NETWORK = "/etc/systemd/network/20-own.network"
+NETWORKD = "/etc/systemd/network/"
+PREFIX = "fd67:7075:6661:726d::/64"
+"""Of the guests: a unique local prefix (RFC 4193), the same on every host."""
+GUESTS = {
+    "30-guests.netdev": "[NetDev]\nName=guests\nKind=bridge\n",
+    "30-guests.network": (
+        "[Match]\nName=guests\n"
+        f"[Network]\nAddress={PREFIX.replace('/', '1/')}\nConfigureWithoutCarrier=yes\n"
+        "IPv6AcceptRA=no\nIPv6SendRA=yes\n"
+        f"[IPv6SendRA]\nRouterLifetimeSec=0\n[IPv6Prefix]\nPrefix={PREFIX}\n"
+    ),
+    "31-guest.network": "[Match]\nName=tap*\n[Network]\nBridge=guests\n",
+}
 
 
 def name(number: int) -> str:
@@ -57,7 +75,8 @@ def files(
     names = "".join(f"{address(each)} {each}\n" for each in keys)
     known = "".join(f"{each},{address(each)} {key.strip()}\n" for each, key in keys.items())
     return {
-        NETWORK: (own, OPEN),
+        f"{NETWORKD}20-own.network": (own, OPEN),
+        **{f"{NETWORKD}{file}": (text, OPEN) for file, text in GUESTS.items()},
         "/etc/hosts": (f"127.0.0.1 localhost\n{names}", OPEN),
         "/root/.ssh/id_ed25519": (private, OWN),
         "/root/.ssh/authorized_keys": (f"restrict {public}", OWN),

@@ -87,21 +87,38 @@ list() {
     echo "guest: clocks $clocks"
     echo "guest: ready"
 }
+serve() {
+    for module in /modules/*; do
+        /busybox insmod "$module"
+    done
+    for device in /sys/class/net/eth*; do
+        /busybox ip link set "${device##*/}" up
+    done
+    /busybox httpd -h /www
+}
 seen=$(list)
 echo "$seen"
+echo "$seen" > /www/index.html
+case "$seen" in
+*" 1af4:1000 "* | *" 1af4:1041 "*) serve ;;
+esac
 read arguments < /proc/cmdline
 case " $arguments " in
 *" stay "*)
     while /busybox sleep 5; do
         now=$(list)
-        [ "$now" = "$seen" ] || echo "$now"
+        [ "$now" = "$seen" ] && continue
+        echo "$now"
+        echo "$now" > /www/index.html
         seen=$now
     done
     ;;
 esac
 /busybox poweroff -f
 """
-"""What it prints is read by `guest.seen`; it lists again what has changed, until it ends."""
+"""What it prints is read by `guest.seen`; it lists again what has changed, until it ends. Where it
+has a virtio network device it shows the same as a web page; its address comes from the network."""
+GUEST_MODULES = ("virtio_pci", "virtio_net")
 
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
@@ -167,6 +184,17 @@ def hooks(early: Path, late: Path) -> tuple[str, ...]:
     )
 
 
+COPY_MODULES = f"""\
+kernel=$(ls /lib/modules)
+number=10
+for path in $(modprobe --set-version $kernel --all --show-depends {" ".join(GUEST_MODULES)} |
+    sed -n 's/^insmod \\([^ ]*\\).*/\\1/p' | awk '!seen[$0]++'); do
+    cp $path {GUEST_FOLDER}/modules/$number-${{path##*/}}
+    number=$((number + 1))
+done
+"""
+"""Of the guest's modules and all that they need, in the order in which they are loaded."""
+
 INSIDE = (
     "rm -f /etc/ssh/ssh_host_rsa_key* /etc/ssh/ssh_host_ecdsa_key* /etc/ssh/*_key.pub",
     # Each login would run what is there.
@@ -181,6 +209,8 @@ INSIDE = (
         )
     ),
     f"cp /bin/busybox {GUEST_FOLDER}/",
+    f"mkdir {GUEST_FOLDER}/modules {GUEST_FOLDER}/www",
+    COPY_MODULES,
     f"cd {GUEST_FOLDER} && find . | cpio --quiet -o -H newc | gzip -1 > {GUEST_IMAGE}",
     f"dpkg-query --show > /{VERSIONS}",
 )
