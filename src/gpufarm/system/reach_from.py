@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from gpufarm.model.errors import CommandFailed
+from gpufarm.model.errors import ProgramError
+from gpufarm.model.printable import printable
 from gpufarm.system import reach, ssh
 
 SECONDS = 60.0
@@ -39,6 +40,7 @@ class From(NamedTuple):
             self.destination, command, stdin=source.encode(), timeout=SECONDS, config=self.config
         )
         if done.status not in {YES, NO}:
-            said = done.stderr.decode(errors="replace").splitlines()[-1:]
-            raise CommandFailed("python3", f"exit status {done.status}", tuple(said))
+            said = printable(done.stderr.strip()[-200:])
+            problem = f"exit status {done.status} on {self.destination}: {said}"
+            raise ProgramError("python3", problem)
         return done.status == YES

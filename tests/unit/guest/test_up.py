@@ -4,24 +4,46 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpufarm.guest import up
-from gpufarm.model.errors import ServerFailed
+from gpufarm.model.errors import ProgramError, ServerFailed
 from gpufarm.model.server import Server
-from gpufarm.system import reach
+from gpufarm.system import reach, reach_from
+from gpufarm.system.reach_from import From
+from gpufarm.system.run import Done, run
 
 HERE = Server(id="s", name="t", status="ACTIVE", host="h", addresses={"net": ("127.0.0.1",)})
 NOWHERE = Server(id="s", name="t", status="ACTIVE", host="h")
 
 
-def wait(server: Server, what: up.Sign, image: dict[str, str], console: str = "") -> list[str]:
+def wait(
+    server: Server,
+    what: up.Sign,
+    image: dict[str, str],
+    console: str = "",
+    seen_from: up.Reach = reach,
+) -> list[str]:
     said: list[str] = []
-    up.wait(server, what, image, lambda: console, said.append, seconds=0)
+    up.wait(server, what, image, lambda: console, said.append, seconds=0, reach=seen_from)
     return said
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> From:
+    """Another machine, whose shell is the one of this."""
+
+    def run_there(
+        _: str, command: str, *, stdin: bytes, timeout: float, config: Path | None
+    ) -> Done:
+        return run(["sh", "-c", command], timeout=timeout, stdin=stdin)
+
+    monkeypatch.setattr(reach_from.ssh, "run_there", run_there)
+    return From("there")
 
 
 @pytest.fixture
@@ -42,6 +64,19 @@ def web() -> Iterator[int]:
 def test_any_page_is_an_answer(web: int) -> None:
     image = {"service_url": f"http://{{}}:{web}/busy"}
     assert wait(HERE, "url", image) == [f"t: waiting for an answer at http://127.0.0.1:{web}/busy"]
+
+
+def test_the_same_from_another_machine(web: int, there: From) -> None:
+    image = {"service_url": f"http://{{}}:{web}/busy"}
+    assert wait(HERE, "url", image, seen_from=there)
+    assert not there.web("http://127.0.0.1:1/$(exit 0)'; exit 0; '")
+    assert not there.ssh("127.0.0.1; exit 0")
+
+
+def test_another_machine_that_cannot_look(monkeypatch: pytest.MonkeyPatch, there: From) -> None:
+    monkeypatch.setattr(reach_from, "CALL", "raise SystemExit(1)")
+    with pytest.raises(ProgramError, match="exit status 1 on there"):
+        there.ssh("127.0.0.1")
 
 
 def test_what_is_waited_for() -> None:
