@@ -11,7 +11,7 @@ from gpufarm.cli.base import UsageError
 from gpufarm.host import apply, names
 from gpufarm.host.target import There
 from gpufarm.lab import state, up
-from gpufarm.lab.real import hosts, network, saved
+from gpufarm.lab.real import hosts, saved
 from gpufarm.lab.real.hosts import Wanted
 from gpufarm.lab.state import CLOUD, Lab
 from gpufarm.lab.virthost import cards
@@ -59,8 +59,8 @@ def prepare(reached: Guest, machine: Machine) -> bool:
 
 
 def register_guest(lab: Lab, note: Callable[[str], None]) -> None:
-    """Have the lab offer the tiny guest that lists its PCI functions, and a network for it."""
-    from gpufarm.cloud import guest_image, guest_network
+    """Have the lab's Glance offer the tiny guest that lists its PCI functions."""
+    from gpufarm.cloud import guest_image
     from gpufarm.cloud.connect import connect
 
     found = saved.get(note)
@@ -68,8 +68,6 @@ def register_guest(lab: Lab, note: Callable[[str], None]) -> None:
     kernel, initrd = (found.folder / name for name in (saved.KERNEL, saved.INITRD))
     if guest_image.ensure(connection, kernel, initrd):
         note(f"image {guest_image.NAME} is in Glance")
-    if guest_network.ensure(connection, network.PREFIX):
-        note(f"network {guest_network.NAME} is in Neutron")
 
 
 def leave(folder: Path, name: str) -> None:

@@ -36,6 +36,8 @@ PLACEMENT_FILE = "etc/placement/placement.conf"
 REPORT_SECONDS = 10
 """Between two reports of a nova-compute. Not in its file: Nova reads update_resources_interval when
 its manager is imported (nova/compute/manager.py), before any file."""
+GUEST_PREFIX = "fd67:7075:6661:726d::/64"
+"""Of the lab's one network: a unique local prefix (RFC 4193), so no network of the user's."""
 NONE = Settings({})
 
 Section = Mapping[str, str | int | bool]

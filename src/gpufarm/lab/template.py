@@ -24,7 +24,7 @@ from gpufarm.lab.state import PRIVATE, Lab, Secrets
 from gpufarm.system import files
 
 # Raised whenever inside/databases.py writes something else.
-RECIPE = 1
+RECIPE = 2
 PACKAGES = ("keystone", "openstack-placement", "glance", "neutron", "nova", "SQLAlchemy", "alembic")
 
 

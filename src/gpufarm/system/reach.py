@@ -28,13 +28,15 @@ def web(url: str) -> bool:
     parts = urlsplit(url)
     host = parts.hostname or ""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # Without a port it would look for one in an IPv6 address.
     if parts.scheme == "https":
-        context = ssl_context()
+        port = parts.port or http.client.HTTPS_PORT
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, parts.port, timeout=SECONDS, context=context
+            host, port, timeout=SECONDS, context=ssl_context()
         )
     else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=SECONDS)
+        port = parts.port or http.client.HTTP_PORT
+        connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from real_lab import FARM, GTX, GTX_AUDIO, H100, HOST, NEW_SERVER, NOW, T4, T4_TOO, RealLab
 
+from gpufarm.guest import seen
+
 pytestmark = pytest.mark.virthost
 
 NAME = "real-full"
@@ -90,6 +92,18 @@ def test_two_cards_of_one_model(real: RealLab) -> None:
     assert real.console(made["id"]).kvm, "its flavor does not hide it"
     real.delete(made["id"])
     assert real.drivers(T4, T4_TOO) == ["vfio-pci", "vfio-pci"]
+
+
+def test_it_is_up_once_its_web_page_answers(real: RealLab) -> None:
+    """What the image's `service_url` says, seen from the host; `auto` is the lab's one network."""
+    words = ("real-page", "--flavor", "g1.h100", "--image", "gpu-console")
+    made = real.json("server", "create", *words)
+    ((address,),) = made["addresses"].values()
+    page = seen.parse(real.there(f"busybox wget -qO- 'http://[{address}]/'"))
+    assert page.whole
+    assert "2330" in {each.product_id for each in page.functions}
+    assert page.functions == real.console(made["id"]).functions
+    real.delete(made["id"])
 
 
 FOREIGN = """\

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +65,12 @@ def web() -> Iterator[int]:
 def test_any_page_is_an_answer(web: int) -> None:
     image = {"service_url": f"http://{{}}:{web}/busy"}
     assert wait(HERE, "url", image) == [f"t: waiting for an answer at http://127.0.0.1:{web}/busy"]
+
+
+def test_a_page_of_an_ipv6_address_without_a_port() -> None:
+    server = msgspec.structs.replace(HERE, addresses={"net": ("100::1",)})
+    with pytest.raises(ServerFailed, match=r"at http://\[100::1\]/ did not come"):
+        wait(server, "url", {"service_url": "http://{}/"})
 
 
 def test_the_same_from_another_machine(web: int, there: From) -> None:

@@ -25,9 +25,6 @@ CATALOG = {
 }
 """{service: its type in the catalogue}; the service's name there is the same as here."""
 
-NETWORK = "198.18.0.0/16"
-"""For benchmarks of networks (RFC 2544), so no network of the user's; nothing is sent to it."""
-
 OWNER = "lab"
 """The network's project, which need not exist: it is shared with all of them."""
 
@@ -171,10 +168,14 @@ def _neutron(lab: Lab, folder: Path) -> None:
 
 
 def _network(lab: Lab, url: str) -> None:
-    """A network that every project may use, so that a server can have an address."""
+    """A network that every project may use, so that a server can have an address.
+
+    Guests make it themselves of the prefix and their MAC, as Neutron knows beforehand (SLAAC): no
+    agent has to tell them.
+    """
     from neutron import manager
     from neutron.common import config as neutron_config
-    from neutron_lib import context
+    from neutron_lib import constants, context
     from neutron_lib.api import attributes
     from neutron_lib.api.definitions import external_net
     from neutron_lib.plugins import directory, utils
@@ -194,8 +195,14 @@ def _network(lab: Lab, url: str) -> None:
         "networks"
     ]["router:external"]
     network = utils.create_network(plugin, admin, {"network": {**shared, "shared": True}})
-    subnet = {"network_id": network["id"], "cidr": NETWORK, "ip_version": 4, "enable_dhcp": False}
-    utils.create_subnet(plugin, admin, {"subnet": {**shared, **subnet, "gateway_ip": None}})
+    subnet = {
+        "network_id": network["id"],
+        "cidr": config.GUEST_PREFIX,
+        "ip_version": 6,
+        "ipv6_address_mode": constants.IPV6_SLAAC,
+        "gateway_ip": None,
+    }
+    utils.create_subnet(plugin, admin, {"subnet": {**shared, **subnet}})
 
 
 def _nova(lab: Lab, folder: Path) -> None:

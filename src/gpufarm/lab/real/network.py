@@ -14,6 +14,7 @@ so that no agent has to tell the guest.
 
 from collections.abc import Mapping
 
+from gpufarm.lab.config import GUEST_PREFIX
 from gpufarm.lab.virthost.machine import Peer
 from gpufarm.lab.virthost.qemu import SERVICES_ADDRESS
 
@@ -37,15 +38,13 @@ Host *
 """
 
 NETWORKD = "/etc/systemd/network/"
-PREFIX = "fd67:7075:6661:726d::/64"
-"""Of the guests: a unique local prefix (RFC 4193), the same on every host."""
 GUESTS = {
     "30-guests.netdev": "[NetDev]\nName=guests\nKind=bridge\n",
     "30-guests.network": (
         "[Match]\nName=guests\n"
-        f"[Network]\nAddress={PREFIX.replace('/', '1/')}\nConfigureWithoutCarrier=yes\n"
+        f"[Network]\nAddress={GUEST_PREFIX.replace('/', '1/')}\nConfigureWithoutCarrier=yes\n"
         "IPv6AcceptRA=no\nIPv6SendRA=yes\n"
-        f"[IPv6SendRA]\nRouterLifetimeSec=0\n[IPv6Prefix]\nPrefix={PREFIX}\n"
+        f"[IPv6SendRA]\nRouterLifetimeSec=0\n[IPv6Prefix]\nPrefix={GUEST_PREFIX}\n"
     ),
     "31-guest.network": "[Match]\nName=tap*\n[Network]\nBridge=guests\n",
 }
