@@ -131,6 +131,21 @@ def held_by(connection: "Connection", consumers: list[str]) -> dict[str, dict[st
     }
 
 
+def held_on(connection: "Connection", consumer: str, hypervisor: str) -> dict[str, dict[str, int]]:
+    """{provider uuid: {resource class: amount}} of that host alone: a server that was evacuated
+    holds what it had on the dead one too, until nova-compute starts there (nova 34,
+    compute/manager.py, _destroy_evacuated_instances).
+
+    Raises NotInCloud, CloudError.
+    """
+    held = held_by(connection, [consumer]).get(consumer, {})
+    root = root_of(connection, hypervisor)
+    with faults("reading resource providers"):
+        here = get(connection.placement, f"/resource_providers?in_tree={root}")
+    uuids = {found["uuid"] for found in here["resource_providers"]}
+    return {uuid: amounts for uuid, amounts in held.items() if uuid in uuids}
+
+
 def provider_names(connection: "Connection", uuids: list[str]) -> list[str]:
     """Names of the providers that (still) exist among `uuids`."""
     with faults("reading resource providers"):

@@ -131,3 +131,19 @@ def test_servers_without_nodes_have_no_share() -> None:
     )
     ((name, (share,)),) = compute.node_shares(connection).items()
     assert (name, share.node, share.cpus, share.memory_mb) == ("h", 1, 2, 512)
+
+
+def test_what_an_evacuated_server_holds_on_its_new_host() -> None:
+    gpu, memory = {"CUSTOM_PCI_10DE_1B80": 1}, {"MEMORY_MB": 192}
+    held = {"dead-card": gpu, "dead": memory, "new-card": gpu, "new": memory}
+    answers = {
+        "/allocations/server": {
+            "allocations": {uuid: {"resources": amounts} for uuid, amounts in held.items()}
+        },
+        "/resource_providers?name=hyper19": {"resource_providers": [{"uuid": "new"}]},
+        "/resource_providers?in_tree=new": {
+            "resource_providers": [{"uuid": "new"}, {"uuid": "new-card"}, {"uuid": "free-card"}]
+        },
+    }
+    found = placement.held_on(placement_of(answers), "server", "hyper19")
+    assert found == {"new-card": gpu, "new": memory}
