@@ -139,7 +139,7 @@ class _Carrier:
                 if off and last is not None and last.target:
                     self._copied = (
                         f"what was copied by then stays on {last.target}: with libvirt, remove the "
-                        f"folder {server} among its instances there"
+                        f"folder {server} among its instances there, if there is one"
                     )
                 self._left = door.heal(self._move, host)
                 self._reason = "a nova-compute died in the middle of it"

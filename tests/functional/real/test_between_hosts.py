@@ -68,6 +68,8 @@ def test_the_source_is_killed_while_the_disk_is_copied(pair: Pair) -> None:
     pair.there(source, MARK.format(server=server))
     with pair.begin("server", "migrate", server, WRITE, *SOON) as move:
         pair.until_task(server, "resize_migrating")
+        begun = f"ls -d {INSTANCES}/{server} || :"
+        pair.wait(lambda: pair.there(other(source), begun) != "", "the folder for the copy")
         pair.signal_compute(source, "KILL")
         pair.run("lab", "up")
         said = move.communicate(timeout=LONGEST)[1]
