@@ -1,8 +1,6 @@
 """What the tests do with two real hosts of a lab: servers that move, and hosts that die."""
 
 import json
-import subprocess
-import sys
 
 from real_lab import RealHosts
 
@@ -19,16 +17,6 @@ INSTANCES = "/var/lib/nova/instances"
 class Pair(RealHosts):
     patience = 400.0
 
-    def begin(self, *args: str) -> subprocess.Popen[str]:
-        """The same as `run`, not waited for."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "gpufarm", *args],
-            env=self.lab.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
     def there(self, host: str, script: str) -> str:
         return self.run("lab", "host", "ssh", host, "--", script).stdout
 
@@ -36,12 +24,6 @@ class Pair(RealHosts):
         """(id, host) of a server whose guest has listed its functions."""
         made = self.json("server", "create", name, *NEW_SERVER, "--until", "console")
         return made["id"], made["host"]
-
-    def until_task(self, server: str, task: str) -> None:
-        self.wait(lambda: self.server(server).get("OS-EXT-STS:task_state") == task, task)
-
-    def signal_compute(self, host: str, signal: str) -> None:
-        self.there(host, f"systemctl kill --signal={signal} nova-compute")
 
     def dies(self, host: str) -> None:
         """Its power is cut; Nova would see that by itself after a minute."""
