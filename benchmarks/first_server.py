@@ -18,10 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+from bench_lab import Lab
 from machine import machine
 
-from gpufarm.lab import state
 from gpufarm.lab.real import saved
 
 REACH = {"first ACTIVE": 75.0, "second ACTIVE": 20.0}
@@ -41,12 +40,8 @@ TOLD = re.compile(r"serves|is up|is prepared|is in Glance|anew")
 class Round:
     """Commands in one lab, and when each of them said what."""
 
-    def __init__(self, folder: Path) -> None:
-        self.environment = {**os.environ, state.STATE_VARIABLE: str(folder / "lab")}
-        self.environment |= {
-            "OS_CLOUD": state.CLOUD,
-            "OS_CLIENT_CONFIG_FILE": str(folder / "lab" / "clouds.yaml"),
-        }
+    def __init__(self, lab: Lab) -> None:
+        self.environment = lab.environment
         self.began = time.monotonic()
         self.marks: dict[str, float] = {}
 
@@ -69,33 +64,25 @@ class Round:
         self.marks[text] = round(time.monotonic() - self.began, 1)
         print(f"{self.marks[text]:7.1f}  {text}", flush=True)
 
-    def memory(self) -> float:
-        done = subprocess.run(
-            [sys.executable, "-m", "gpufarm", "lab", "status", "-f", "json"],
-            env=self.environment,
-            capture_output=True,
-            check=True,
-        )
-        return float(sum(row["memory_mb"] for row in json.loads(done.stdout)))
-
 
 def one() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="first-") as name:
-        folder, found = Path(name), machine()
-        (folder / "farm.yaml").write_text(yaml.safe_dump(FARM))
-        lab = Round(folder)
+        lab, found = Lab(Path(name)), machine()
+        farm = lab.write("farm", FARM)
+        timed = Round(lab)
         try:
-            lab.run("lab up", "lab", "up", "--real-hosts", "1", "--card", "t4", "--card", "t4")
-            lab.run("farm apply", "farm", "apply", str(folder / "farm.yaml"))
-            lab.run("first ACTIVE", "server", "create", "g1", *NEW, "--until", "active")
-            lab.run("second ACTIVE", "server", "create", "g2", *NEW, "--until", "active")
-            lab.run(
+            timed.run("lab up", "lab", "up", "--real-hosts", "1", "--card", "t4", "--card", "t4")
+            timed.run("farm apply", "farm", "apply", str(farm))
+            timed.run("first ACTIVE", "server", "create", "g1", *NEW, "--until", "active")
+            timed.run("second ACTIVE", "server", "create", "g2", *NEW, "--until", "active")
+            timed.run(
                 "its console", "server", "create", "g2", *NEW, "--or-show", "--until", "console"
             )
-            found["memory_mb"] = lab.memory()
+            rows = json.loads(lab.gpufarm("lab", "status", "-f", "json"))
+            found["memory_mb"] = sum(row["memory_mb"] for row in rows)
         finally:
-            lab.run("lab reset", "lab", "reset")
-        return {**found, "marks": lab.marks}
+            lab.end()
+        return {**found, "marks": timed.marks}
 
 
 def main() -> None:
