@@ -180,6 +180,18 @@ class RealLab(RealHosts):
             assert self.drivers(address) == ["vfio-pci"]
 
     @contextmanager
+    def silent(self, address: str) -> Iterator[None]:
+        """Every read from that card is all ones meanwhile, as after a reset that it did not come
+        back from: its port leads nowhere."""
+        port = f"$(basename $(dirname $(readlink -f /sys/bus/pci/devices/{address})))"
+        set_bus = f"setpci -s {port} SECONDARY_BUS="
+        self.there(f"{set_bus}00")
+        try:
+            yield
+        finally:
+            self.there(f"{set_bus}{address[5:7]}")
+
+    @contextmanager
     def monitor(self) -> Iterator[Qmp]:
         with Qmp(store.folder(self.lab.state, HOST) / "qmp") as found:
             yield found

@@ -47,6 +47,13 @@ def test_a_card_that_a_process_holds(mended: RealLab) -> None:
     assert f"card {H100}: a process outside of libvirt holds it" in reason["message"]
 
 
+def test_a_card_that_does_not_come_back_from_a_reset(mended: RealLab) -> None:
+    with mended.silent(H100):
+        (reason,) = mended.why("g1.h100")
+    assert reason["host"] == HOST
+    assert f"card {H100}: every read from it is all ones" in reason["message"]
+
+
 def test_a_card_is_unplugged_under_a_running_guest(mended: RealLab) -> None:
     made = mended.create("real-unplugged", "g1.t4")
     (address,) = made["cards"]
