@@ -109,7 +109,7 @@ class Create(ShowOne):
             "host": server.host,
             "flavor": server.flavor,
             "image": servers.image_name(connection, server),
-            "cards": Lines(servers.cards(connection, server.id)),
+            "cards": Lines(servers.cards(connection, server)),
             "addresses": DictListColumn(
                 {network: list(found) for network, found in server.addresses.items()}
             ),

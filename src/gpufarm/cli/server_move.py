@@ -94,7 +94,7 @@ class Migrate(ShowOne):
             "name": server.name,
             "source": move.source,
             "host": moved.host,
-            "cards": Lines(servers.cards(connection, server.id)),
+            "cards": Lines(servers.cards(connection, servers.show(connection, server.id))),
         }
         return tuple(shown), tuple(shown.values())
 

@@ -103,15 +103,13 @@ def _domain(connection: "Connection", server: "Server") -> str | None:
 
 
 def _claimed(connection: "Connection", server: "Server") -> "Claimed":
-    from gpufarm.cloud import catalog, placement, servers
+    from gpufarm.cloud import placement, servers
     from gpufarm.guest.checks import Claimed
-    from gpufarm.model.cloud import hypervisor_of
     from gpufarm.model.farm import HIDE_KVM
 
     held = {}
-    if server.host:
-        hypervisor = hypervisor_of(catalog.compute_hosts(connection), server.host)
-        held = placement.held_on(connection, server.id, hypervisor)
+    if server.hypervisor:
+        held = placement.held_on(connection, server.id, server.hypervisor)
     cards: dict[str, int] = {}
     for amounts in held.values():
         for name, amount in amounts.items():

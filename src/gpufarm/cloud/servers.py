@@ -161,18 +161,19 @@ def follow(
         wait = min(wait * 1.3, LONGEST_WAIT)
 
 
-def cards(connection: "Connection", server_id: str) -> list[str]:
-    """PCI addresses of the cards that Placement has allocated to the server, in order.
+def cards(connection: "Connection", server: Server) -> list[str]:
+    """PCI addresses of the cards that Placement has allocated to the server on its host, in order.
 
     Nova names a device's provider <hypervisor_hostname>_<address>
     (nova/compute/pci_placement_translator.py). Empty for who may not read Placement.
     """
     try:
-        held = placement.held_by(connection, [server_id]).get(server_id, {})
+        held = placement.held_by(connection, [server.id]).get(server.id, {})
         names = placement.provider_names(connection, list(held))
     except CloudRefused:
         return []
-    addresses = [name.rpartition("_")[2].lower() for name in names]
+    here = f"{server.hypervisor}_" if server.hypervisor else ""
+    addresses = [name.rpartition("_")[2].lower() for name in names if name.startswith(here)]
     return sorted(address for address in addresses if ":" in address)
 
 
@@ -194,6 +195,7 @@ def value(entry: dict[str, Any]) -> Server:
         status=entry["status"],
         task=entry.get("OS-EXT-STS:task_state"),
         host=entry.get("OS-EXT-SRV-ATTR:host"),
+        hypervisor=entry.get("OS-EXT-SRV-ATTR:hypervisor_hostname"),
         flavor=entry["flavor"]["original_name"],
         # Nova gives an empty string for a server that boots from a volume.
         image_id=(entry.get("image") or {}).get("id"),

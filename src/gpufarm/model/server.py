@@ -4,7 +4,8 @@ import msgspec
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """`host` is None for who may not see it, and before one is chosen; `fault` is Nova's text.
+    """`host` is None for who may not see it, and before one is chosen, and so is `hypervisor`, the
+    name of that host's root provider in Placement; `fault` is Nova's text.
 
     `zone` is the availability zone that it was asked for with, `groups` are server groups.
     """
@@ -14,6 +15,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     task: str | None = None
     host: str | None = None
+    hypervisor: str | None = None
     flavor: str = ""
     image_id: str | None = None
     addresses: dict[str, tuple[str, ...]] = {}

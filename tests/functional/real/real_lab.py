@@ -108,8 +108,9 @@ class RealLab(RealHosts):
 
     def delete(self, server_id: str) -> None:
         """Returns once it is gone, and Placement has its cards as free."""
-        had = set(servers.cards(self.lab.connection, server_id))
-        if self.server(server_id):
+        found, had = self.server(server_id), set()
+        if found:
+            had = set(servers.cards(self.lab.connection, servers.value(found)))
             self.compute.delete_server(server_id)
         self.wait(lambda: not self.server(server_id), "deleted")
         self.wait(lambda: had <= self.free(), "free")
