@@ -79,6 +79,8 @@ def read(
     only: tuple[str, ...] = (),
 ) -> Layers:
     """All layers, or what they say of the hosts in `only`. Raises CloudError, DatabaseError."""
+    # Before anything is read: what changes meanwhile is as recent as what changed a moment ago.
+    at = time.time()
     hosts = catalog.compute_hosts(connection)
     hypervisors = [hypervisor_of(hosts, host) for host in only]
     told("resource providers and allocations")
@@ -95,7 +97,6 @@ def read(
         rows = tuple(row for row in rows if row.hypervisor in hypervisors)
     guests, functions = sources.guests(), sources.hosts()
     told("servers and migrations")
-    at = time.time()
     seen = {host: found for host, found in guests.items() if not only or host in only}
     holders = _holders(providers, rows, seen)
     servers, deleted = _servers(connection, holders, at - patience, every=not only)

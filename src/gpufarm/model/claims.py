@@ -85,7 +85,7 @@ class NovaLayer(Value, frozen=True):
 
 
 class Layers(Value, frozen=True):
-    """One reading of all four, made at `at`."""
+    """One reading of all four, begun at `at`."""
 
     at: float
     placement: tuple[Provider, ...] = ()

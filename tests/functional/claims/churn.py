@@ -4,8 +4,10 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+import pytest
 from claims_lab import HOSTS, ClaimsLab
 from openstack.exceptions import SDKException
 from running_lab import RunningLab
@@ -14,6 +16,8 @@ from gpufarm.claims.findings import Finding
 
 SETTLED = ("ACTIVE", "SHUTOFF", "ERROR", "VERIFY_RESIZE", "SHELVED_OFFLOADED", "SHELVED")
 MOVES = frozenset(("move", "unshelve"))
+GIVEN_UP = (AssertionError, SDKException, pytest.fail.Exception)
+"""Refused, since no host has room or Nova is being started anew; or lost, as that came between."""
 
 
 @dataclass
@@ -94,8 +98,7 @@ class Worker:
         operations = (self._delete, self._move, self._move, self._shelve, self._stop)
         try:
             self.random.choice(operations)(server)
-        except (AssertionError, SDKException):
-            # Refused: no host has room, or Nova is being started anew.
+        except GIVEN_UP:
             self.oracle.end(server)
             time.sleep(0.5)
 
@@ -106,10 +109,10 @@ class Worker:
         )
         self.oracle.begin(server, "create")
         self.servers.append(server)
-        found = self.lab.until(server, *SETTLED)
-        self.oracle.end(server)
-        if found["status"] == "ERROR":
-            self._delete(server)
+        with suppress(*GIVEN_UP):
+            if self.lab.until(server, *SETTLED)["status"] == "ERROR":
+                self._delete(server)
+        self.oracle.end(server, gone=server not in self.servers)
 
     def _delete(self, server: str) -> None:
         self.oracle.begin(server, "delete")

@@ -142,7 +142,7 @@ def test_b_nova_compute_dies_in_finish_migration(broken: ClaimsLab, tmp_path: Pa
     ]
     assert steps[-1]["took"], "what was taken from Placement can be put back"
     restart(broken, SOURCE)  # or its next report
-    assert {host for host, _, _ in broken.rows()} == {TARGET}
+    broken.wait(lambda: {host for host, _, _ in broken.rows()} == {TARGET}, "freed on the source")
     assert broken.server(server)["status"] == "ACTIVE"
     broken.act(server, reboot={"type": "HARD"})
     broken.until(server, "ACTIVE")
