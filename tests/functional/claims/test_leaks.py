@@ -21,7 +21,7 @@ REPAIR = ("claims", "repair")
 CARDS = 3
 """Of the kind h100 on each host."""
 FIRST, SECOND = "0000:05:00.0", "0000:06:00.0"
-"""Those that Nova's own choice begins with."""
+"""Those that a nova-compute begins with that was started anew: those of the table, in its order."""
 
 
 def check(lab: ClaimsLab, *more: str) -> list[dict[str, Any]]:
@@ -74,6 +74,7 @@ def test_a_a_move_leaves_a_card_in_placement(broken: ClaimsLab) -> None:
     That is another than Nova's choice, as one of these is closed while the scheduler looks.
     """
     server = broken.boot("t.two")
+    restart(broken, TARGET)
     with broken.held(TARGET):
         broken.run("card", "cordon", FIRST, "--host", TARGET, "--reason", "a test")
         broken.act(server, migrate=None)
