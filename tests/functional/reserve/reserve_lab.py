@@ -152,7 +152,8 @@ class ReserveLab:
         self.delete(*(server.id for server in self.compute.servers()))
         # What a move left on its other host stays in Nova's figures until that host's next report.
         deadline = time.monotonic() + PATIENCE
-        while any(host["vcpus_used"] for host in self.hypervisors()):
+        # Of their disks: processors and memory count what is reserved on a host as used.
+        while any(host["local_gb_used"] for host in self.hypervisors()):
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
