@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from claims_lab import ClaimsLab
+from claims_lab import REPORTS_SECONDS, ClaimsLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.split]
 
@@ -53,7 +53,8 @@ def comes_back(lab: ClaimsLab, *there: tuple[str, int]) -> None:
     used = dict(there)
     done = lab.run("claims", "repair", "--older-than", "0", WRITE, check=False)
     assert done.returncode == 0, done.stdout
-    lab.wait(lambda: len(lab.rows()) == sum(used.values()), "Nova's table is clean")
+    clean = "Nova's table is clean"
+    lab.wait(lambda: len(lab.rows()) == sum(used.values()), clean, 2 * REPORTS_SECONDS)
     done = lab.run("claims", "check", "--older-than", "0", check=False)
     assert done.returncode == 0, done.stdout
     free = {row["host"]: row["free"] for row in lab.json("capacity")["cards"]}
