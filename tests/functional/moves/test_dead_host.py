@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,9 +32,19 @@ def drain(lab: ClaimsLab, *more: str) -> tuple[int, dict[str, dict[str, Any]], s
     return done.returncode, {row["server"]: row for row in rows}, done.stderr
 
 
-def service(lab: ClaimsLab) -> dict[str, Any]:
-    found = lab.compute.get(f"/os-services?binary=nova-compute&host={SOURCE}").json()["services"]
+def service(lab: ClaimsLab, host: str = SOURCE) -> dict[str, Any]:
+    found = lab.compute.get(f"/os-services?binary=nova-compute&host={host}").json()["services"]
     return dict(found[0])
+
+
+@contextmanager
+def closed(lab: ClaimsLab, host: str) -> Iterator[None]:
+    path = f"/os-services/{service(lab, host)['id']}"
+    assert lab.compute.put(path, json={"status": "disabled"}).ok
+    try:
+        yield
+    finally:
+        assert lab.compute.put(path, json={"status": "enabled"}).ok
 
 
 def dies(lab: ClaimsLab) -> None:
@@ -111,7 +123,11 @@ def test_one_that_fails_stays_and_is_tried_again(moving: ClaimsLab) -> None:
     assert moving.server(server)["OS-EXT-SRV-ATTR:host"] == SOURCE
     for host in (TARGET, OTHER):
         moving.fault(host, "spawn")
-    status, rows, said = drain(moving, *DEAD)
+    tried = moving.compute.get(f"/os-migrations?instance_uuid={server}").json()["migrations"]
+    # Nova 34 keeps the card of an evacuation that failed for a server that comes to that host
+    # again, and gives it another one beside it.
+    with closed(moving, tried[-1]["dest_compute"]):
+        status, rows, said = drain(moving, *DEAD)
     assert status == 0, (rows, said)
     assert moving.server(server)["status"] == "ACTIVE"
     comes_back(moving, (rows["t"]["host"], 1))
