@@ -116,9 +116,8 @@ def in_log(host: str, log: str) -> tuple[Reason, ...]:
     for pattern, meaning in _IN_LOGS:
         for match in re.finditer(pattern, log):
             parts = {name: printable(value) for name, value in match.groupdict().items()}
-            of_group = f"a card of IOMMU group {parts.get('group')}"
-            subject = f"card {parts['card']}" if "card" in parts else of_group
-            text = f"{subject}: {meaning.format(**parts)}"
+            subject = "card {card}" if "card" in parts else "a card of IOMMU group {group}"
+            text = f"{subject}: {meaning}".format(**parts)
             found[text] = Reason(
                 host=host, code="FAULT", message=text, source="hypervisor", blocks=False
             )

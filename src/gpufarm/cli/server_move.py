@@ -87,26 +87,26 @@ class Migrate(ShowOne):
             moved = moving.carry_out(door, move, limits, progress.advance, admit)
         for text in (*claims_source.unread(parsed_args, connection), *moved.notes, *moved.left):
             self.note(text)
-        wrong = self._looked_at(connection, server.id, parsed_args) if parsed_args.until else []
+        now = servers.show(connection, server.id)
+        wrong = self._looked_at(connection, now, parsed_args) if parsed_args.until else []
         self.found = door.unfinished or bool(wrong)
         shown = {
             "id": server.id,
             "name": server.name,
             "source": move.source,
             "host": moved.host,
-            "cards": Lines(servers.cards(connection, servers.show(connection, server.id))),
+            "cards": Lines(servers.cards(connection, now)),
         }
         return tuple(shown), tuple(shown.values())
 
     def _looked_at(
-        self, connection: "Connection", server_id: str, parsed: argparse.Namespace
+        self, connection: "Connection", server: "Server", parsed: argparse.Namespace
     ) -> list[str]:
         """What its guest sees otherwise than it was claimed. Raises ServerFailed, CloudError."""
         from gpufarm.cli import server_verify
         from gpufarm.cloud import servers
         from gpufarm.guest import up
 
-        server = servers.show(connection, server_id)
         if server.status != "ACTIVE":
             return []
         image = servers.properties_of(connection, server.image_id) if server.image_id else {}

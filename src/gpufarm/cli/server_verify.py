@@ -103,15 +103,12 @@ def _domain(connection: "Connection", server: "Server") -> str | None:
 
 
 def _claimed(connection: "Connection", server: "Server") -> "Claimed":
-    from gpufarm.cloud import placement, servers
+    from gpufarm.cloud import servers
     from gpufarm.guest.checks import Claimed
     from gpufarm.model.farm import HIDE_KVM
 
-    held = {}
-    if server.hypervisor:
-        held = placement.held_on(connection, server.id, server.hypervisor)
     cards: dict[str, int] = {}
-    for amounts in held.values():
+    for amounts in servers.held(connection, server).values():
         for name, amount in amounts.items():
             if name.startswith("CUSTOM_PCI_"):
                 cards[name] = cards.get(name, 0) + amount

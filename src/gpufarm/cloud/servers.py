@@ -161,6 +161,16 @@ def follow(
         wait = min(wait * 1.3, LONGEST_WAIT)
 
 
+def held(connection: "Connection", server: Server) -> dict[str, dict[str, int]]:
+    """{provider uuid: {resource class: amount}} of its host alone; all for who may not see that.
+
+    Raises NotInCloud, CloudError.
+    """
+    if server.hypervisor is None:
+        return placement.held_by(connection, [server.id]).get(server.id, {})
+    return placement.held_on(connection, server.id, server.hypervisor)
+
+
 def cards(connection: "Connection", server: Server) -> list[str]:
     """PCI addresses of the cards that Placement has allocated to the server on its host, in order.
 
@@ -168,12 +178,10 @@ def cards(connection: "Connection", server: Server) -> list[str]:
     (nova/compute/pci_placement_translator.py). Empty for who may not read Placement.
     """
     try:
-        held = placement.held_by(connection, [server.id]).get(server.id, {})
-        names = placement.provider_names(connection, list(held))
+        names = placement.provider_names(connection, list(held(connection, server)))
     except CloudRefused:
         return []
-    here = f"{server.hypervisor}_" if server.hypervisor else ""
-    addresses = [name.rpartition("_")[2].lower() for name in names if name.startswith(here)]
+    addresses = [name.rpartition("_")[2].lower() for name in names]
     return sorted(address for address in addresses if ":" in address)
 
 

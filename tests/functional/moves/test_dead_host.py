@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from claims_lab import REPORTS_SECONDS, ClaimsLab
+from claims_lab import ClaimsLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.split]
 
@@ -65,8 +65,7 @@ def comes_back(lab: ClaimsLab, *there: tuple[str, int]) -> None:
     used = dict(there)
     done = lab.run("claims", "repair", "--older-than", "0", WRITE, check=False)
     assert done.returncode == 0, done.stdout
-    clean = "Nova's table is clean"
-    lab.wait(lambda: len(lab.rows()) == sum(used.values()), clean, 2 * REPORTS_SECONDS)
+    lab.wait(lambda: len(lab.rows()) == sum(used.values()), "Nova's table is clean")
     done = lab.run("claims", "check", "--older-than", "0", check=False)
     assert done.returncode == 0, done.stdout
     free = {row["host"]: row["free"] for row in lab.json("capacity")["cards"]}
