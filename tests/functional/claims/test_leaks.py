@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ CARDS = 3
 """Of the kind h100 on each host."""
 FIRST, SECOND = "0000:05:00.0", "0000:06:00.0"
 """Those that a nova-compute begins with that was started anew: those of the table, in its order."""
+A_SECOND_OF_NOVA = 1.5
+"""Its API tells deletions to the second; one of the same second is left alone."""
 
 
 def check(lab: ClaimsLab, *more: str) -> list[dict[str, Any]]:
@@ -260,22 +263,30 @@ def test_e_a_card_goes_out_of_the_settings_while_a_server_has_it(
     all_is_right(broken, {SOURCE: CARDS, TARGET: CARDS})
 
 
+def moved_and_deleted(lab: ClaimsLab) -> None:
+    server = lab.boot("t.one")
+    lab.act(server, migrate={"host": TARGET})
+    lab.until(server, "VERIFY_RESIZE")
+    lab.act(server, confirmResize=None)
+    lab.until(server, "ACTIVE")
+    lab.delete(server)
+
+
 def test_f_a_server_deleted_soon_after_it_was_moved(broken: ClaimsLab) -> None:
     """Nova 34: resource_tracker.py, update_usage, knows a server that came by a move only after
     the next report, and leaves its row until the one after its deletion."""
-    server = broken.boot("t.one")
-    broken.act(server, migrate={"host": TARGET})
-    broken.until(server, "VERIFY_RESIZE")
-    broken.act(server, confirmResize=None)
-    broken.until(server, "ACTIVE")
-    broken.delete(server)
-    with broken.held(TARGET):
-        left = broken.rows()
-        assert {host for host, _, _ in left} <= {TARGET}
-        if left:  # unless a report of nova-compute came in between
-            assert codes(broken) == ["ROW_LEFT_BEHIND"]
+    for _ in range(4):  # a report of nova-compute may come in between: then there is no leak
+        moved_and_deleted(broken)
+        with broken.held(TARGET):
+            time.sleep(A_SECOND_OF_NOVA)
+            found = codes(broken)
+            left = broken.rows()
+            assert {host for host, _, _ in left} <= {TARGET}
+            assert found == (["ROW_LEFT_BEHIND"] if left else [])
             done = broken.run("claims", "check")
-            assert done.returncode == 0, "and for ten minutes it is no finding"
+            assert done.returncode == 0, "for ten minutes it is no finding"
+        if left:
+            break
     broken.wait(lambda: not broken.rows(), "the next report frees it")
     all_is_right(broken, {SOURCE: CARDS, TARGET: CARDS})
 
