@@ -8,6 +8,7 @@ CARD_GONE = "CARD_GONE"
 NOT_OFFERED = "NOT_OFFERED"
 CONSUMER_UNKNOWN = "CONSUMER_UNKNOWN"
 IN_USE_UNKNOWN = "IN_USE_UNKNOWN"
+NOT_IN_GUEST = "NOT_IN_GUEST"
 NOT_BOUND_TO_VFIO = "NOT_BOUND_TO_VFIO"
 CLAIMED_TWICE = "CLAIMED_TWICE"
 ALLOCATION_MISSING = "ALLOCATION_MISSING"
@@ -22,6 +23,7 @@ CODES: dict[str, str] = {
     NOT_OFFERED: "a card in use that the settings of its host no longer offer",
     CONSUMER_UNKNOWN: "Placement holds a card for something that does not exist",
     IN_USE_UNKNOWN: "a guest has a card, and Nova does not know",
+    NOT_IN_GUEST: "a server runs without a card that Nova has for it",
     NOT_BOUND_TO_VFIO: "a free card that another driver of the host has",
     CLAIMED_TWICE: "two servers have one card",
     ALLOCATION_MISSING: "a server has a card that Placement counts as free",

@@ -123,13 +123,21 @@ def test_one_that_fails_stays_and_is_tried_again(moving: ClaimsLab) -> None:
     for host in (TARGET, OTHER):
         moving.fault(host, "spawn")
     tried = moving.compute.get(f"/os-migrations?instance_uuid={server}").json()["migrations"]
-    # Nova 34 keeps the card of an evacuation that failed for a server that comes to that host
-    # again, and gives it another one beside it.
-    with closed(moving, tried[-1]["dest_compute"]):
+    same = tried[-1]["dest_compute"]
+    (third,) = {TARGET, OTHER} - {same}
+    with closed(moving, third):
         status, rows, said = drain(moving, *DEAD)
     assert status == 0, (rows, said)
+    assert "NOT_IN_GUEST" in rows["t"]["reason"]
     assert moving.server(server)["status"] == "ACTIVE"
-    comes_back(moving, (rows["t"]["host"], 1))
+    # Nova 34 keeps the card of the evacuation that failed beside that of the next one.
+    assert len({place for place in moving.rows() if place[0] == same}) == 2
+    found = moving.json("claims", "check", "--older-than", "0", check=False)
+    (kept,) = (each for each in found if each["host"] == same)
+    assert (kept["code"], kept["holder"]) == ("NOT_IN_GUEST", server)
+    assert f"gpufarm server migrate {server}" in kept["repair"]
+    moving.run("server", "migrate", server)
+    comes_back(moving, (third, 1))
 
 
 def test_a_full_farm_is_told_before_anything_is_begun(moving: ClaimsLab) -> None:

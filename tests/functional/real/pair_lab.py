@@ -1,8 +1,10 @@
 """What the tests do with two real hosts of a lab: servers that move, and hosts that die."""
 
 import json
+import subprocess
+import sys
 
-from real_lab import RealHosts
+from real_lab import LONGEST, RealHosts
 
 from gpufarm.guest import seen
 from gpufarm.lab.virthost import running, store
@@ -10,8 +12,18 @@ from gpufarm.lab.virthost import running, store
 HOSTS = ONE, TWO = ("real-1", "real-2")
 CARDS = ("0000:01:00", "0000:02:00")
 """Two of a kind on each: with one, a move could not leak the other in Placement."""
+WRITE = "--allow-database-write"
+SOON = ("--older-than", "1.5")
+"""Minutes; a nova-compute that was killed takes one to come back."""
 NEW_SERVER = ("--flavor", "g1.gpu", "--image", "gpu-console", "--network", "none")
 INSTANCES = "/var/lib/nova/instances"
+REMOVE_ALL = f"""
+for guest in $(virsh list --all --uuid); do
+    virsh destroy "$guest" || :
+    virsh undefine "$guest"
+done
+rm -rf {INSTANCES}/*-*-*-*-*
+"""
 
 
 class Pair(RealHosts):
@@ -24,6 +36,33 @@ class Pair(RealHosts):
         """(id, host) of a server whose guest has listed its functions."""
         made = self.json("server", "create", name, *NEW_SERVER, "--until", "console")
         return made["id"], made["host"]
+
+    def moving(self, server: str) -> "subprocess.Popen[str]":
+        """`gpufarm server migrate`, begun."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "gpufarm", "server", "migrate", server, WRITE, *SOON],
+            env=self.lab.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def moved(self, server: str, move: "subprocess.Popen[str]") -> str:
+        """What it said in the end; it is run again where it asks for that."""
+        said = move.communicate(timeout=LONGEST)[1]
+        for _ in range(3):
+            if "again" not in said.splitlines()[-1]:
+                break
+            said = self.run("server", "migrate", server, WRITE, *SOON, check=False).stderr
+        return said
+
+    def until_task(self, server: str, task: str) -> None:
+        self.wait(lambda: self.server(server).get("OS-EXT-STS:task_state") == task, task)
+
+    def kill_when(self, host: str, condition: str) -> None:
+        """End that nova-compute at once, as a crash does, when the shell's condition holds."""
+        kill = "systemctl kill --signal=KILL nova-compute"
+        self.there(host, f"until {condition}; do sleep 0.05; done; {kill}")
 
     def dies(self, host: str) -> None:
         """Its power is cut; Nova would see that by itself after a minute."""
@@ -72,6 +111,7 @@ class Pair(RealHosts):
             self.compute.delete_server(server.id)
             self.wait(lambda server=server: not self.server(server.id), "deleted")  # type: ignore[misc]
         for host in HOSTS:
+            self.there(host, REMOVE_ALL)
             self.run("host", "undrain", host)
             self.force_down(host, down=False)
         self.wait(lambda: self._claims() == [], "claims are true")

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pair_lab import CARDS, HOSTS, INSTANCES, Pair, other
+from pair_lab import CARDS, HOSTS, INSTANCES, WRITE, Pair, other
 from real_lab import LONGEST
 from running_lab import RunningLab
 
 pytestmark = [pytest.mark.virthost, pytest.mark.long]
 
 FARM = Path(__file__).with_name("pair_farm.yaml")
-WRITE = "--allow-database-write"
 
 MARK = (
     "virsh qemu-monitor-command {server} --hmp "
@@ -60,6 +59,54 @@ def test_a_host_is_emptied_and_the_other_one_too(pair: Pair) -> None:
             pair.runs_on(server, other(source))
         pair.run("host", "undrain", source)
         pair.all_is_true(**dict.fromkeys(servers, other(source)))
+
+
+def test_the_source_is_killed_while_the_disk_is_copied(pair: Pair) -> None:
+    server, source = pair.create("k1")
+    pair.there(source, MARK.format(server=server))
+    with pair.moving(server) as move:
+        pair.until_task(server, "resize_migrating")
+        pair.kill_when(source, f"test -e {INSTANCES}/{server}_resize")
+        pair.run("lab", "up")
+        said = pair.moved(server, move)
+    assert f"it is back on {source}" in said
+    pair.runs_on(server, source)
+    pair.there(source, MARKED.format(server=server))
+    assert f"what was copied by then stays on {other(source)}" in said
+    pair.there(other(source), f"rm -r {INSTANCES}/{server}")
+    pair.all_is_true(**{server: source})
+
+
+def test_the_target_is_killed_while_it_starts_the_server(pair: Pair) -> None:
+    server, source = pair.create("k2")
+    pair.there(source, MARK.format(server=server))
+    with pair.moving(server) as move:
+        pair.until_task(server, "resize_finish")
+        pair.kill_when(other(source), "true")
+        pair.run("lab", "up")
+        said = pair.moved(server, move)
+    pair.runs_on(server, other(source))
+    pair.there(other(source), MARKED.format(server=server))
+    assert f"`virsh undefine {server}`" in said
+    assert f"the folder {server}_resize" in said
+    pair.there(source, f"virsh undefine {server} && rm -r {INSTANCES}/{server}_resize")
+    pair.all_is_true(**{server: other(source)})
+
+
+def test_the_source_is_killed_while_it_cleans_up(pair: Pair) -> None:
+    """It has removed the folder, and waits for libvirt."""
+    server, source = pair.create("k3")
+    with pair.moving(server) as move:
+        pair.until_task(server, "resize_finish")
+        pair.there(source, "systemctl kill --signal=STOP libvirtd")
+        pair.kill_when(source, f"! test -e {INSTANCES}/{server}_resize")
+        pair.there(source, "systemctl kill --signal=CONT libvirtd")
+        pair.run("lab", "up")
+        said = pair.moved(server, move)
+    pair.runs_on(server, other(source))
+    assert f"`virsh undefine {server}`" in said
+    pair.there(source, f"virsh undefine {server}")
+    pair.all_is_true(**{server: other(source)})
 
 
 def test_a_host_that_does_not_let_the_other_in(pair: Pair) -> None:

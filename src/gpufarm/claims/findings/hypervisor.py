@@ -1,15 +1,17 @@
-"""What the hypervisor says: guests with a card that Nova gave to somebody else, or to nobody."""
+"""What the hypervisor says: guests with a card that Nova did not give them, and without one that it
+did."""
 
 from collections.abc import Iterator
 
 from gpufarm.claims import codes
 from gpufarm.claims.findings.finding import Finding, of_card
 from gpufarm.claims.view import Card, View
-from gpufarm.model.claims import Guest
+from gpufarm.model.claims import Guest, ServerState
 
 
 def of_guests(view: View, card: Card) -> Iterator[Finding]:
-    """Guests that hold a card which Nova gave to somebody else, or to nobody."""
+    """Guests that hold a card which Nova gave to somebody else or to nobody, and those that run
+    without one which it gave to them."""
     found = view.guests(card.host, card.address)
     total = sum(stock.total for stock in card.provider.inventories.values())
     if len(found) > max(1, total):
@@ -41,6 +43,36 @@ def of_guests(view: View, card: Card) -> Iterator[Finding]:
                 "every running_deleted_instance_poll_interval)",
                 safe=False,
             )
+    for holder in sorted(card.provider.allocations):
+        server = view.servers.get(holder)
+        if server is not None and _lacks(view, card, server):
+            yield _without(view, card, server)
+
+
+def _lacks(view: View, card: Card, server: ServerState) -> bool:
+    """Whether its guest runs there without the card, by Nova's table; where that was not read, what
+    is to be said is said of the allocation."""
+    if server.status != "ACTIVE" or server.host != card.host or view.is_gone(card):
+        return False
+    if view.busy(server) or view.moves(server.id) or not view.runs(card.host, server.id):
+        return False
+    has = sum(guest.id == server.id for guest in view.guests(card.host, card.address))
+    return has < view.rows_of(card.host, card.address, server.id)
+
+
+def _without(view: View, card: Card, server: ServerState) -> Finding:
+    return of_card(
+        view,
+        card,
+        codes.NOT_IN_GUEST,
+        server.id,
+        lying="nova",
+        why=f"Nova has the card for server {server.name}, whose guest runs without it: nobody can "
+        "have it",
+        repair=f"`gpufarm server migrate {server.id}` gives the server what its flavor asks for; "
+        f"`openstack server reboot --hard {server.id}` gives its guest this card too",
+        safe=False,
+    )
 
 
 def _off(view: View, card: Card, guest: Guest) -> Finding:
