@@ -128,7 +128,6 @@ def test_one_that_fails_stays_and_is_tried_again(moving: ClaimsLab) -> None:
     with closed(moving, third):
         status, rows, said = drain(moving, *DEAD)
     assert status == 0, (rows, said)
-    assert "NOT_IN_GUEST" in rows["t"]["reason"]
     assert moving.server(server)["status"] == "ACTIVE"
     # Nova 34 keeps the card of the evacuation that failed beside that of the next one.
     assert len({place for place in moving.rows() if place[0] == same}) == 2

@@ -220,8 +220,8 @@ class RealLab(RealHosts):
         (found,) = (each for each in qemu.plugs(machine) if each["id"] == port)
         return found
 
-    def reboot(self) -> None:
-        host.reboot(self.lab.state, HOST)
+    def reboot(self, by: str) -> None:
+        host.reboot(self.lab.state, HOST, by)
 
     def kill(self) -> None:
         """End its nova-compute at once, as a crash does."""

@@ -75,9 +75,11 @@ def _sees(lab: RealLab, server: str) -> bool:
     return not found.whole or any(each.product_id == "1eb8" for each in found.functions)
 
 
-def test_the_host_reboots(mended: RealLab) -> None:
+@pytest.mark.parametrize("by", ["systemctl reboot", "echo c > /proc/sysrq-trigger"])
+def test_the_host_reboots(mended: RealLab, by: str) -> None:
+    """Told to, or by itself where its kernel panics."""
     made = mended.create("real-rebooted", "g1.full")
-    mended.reboot()
+    mended.reboot(by)
     mended.wait(lambda: mended.guests() != [], "Nova has started its guest again")
     mended.wait(lambda: mended.console(made["id"]).whole, "the guest is up")
     mended.until(made["id"], "ACTIVE")

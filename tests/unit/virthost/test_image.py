@@ -140,7 +140,7 @@ def test_files_belong_to_root_and_the_key_to_root_only(tmp_path: Path) -> None:
 
 def test_the_first_boot_has_the_command_line_that_grub_will_give() -> None:
     text = rootfs.FILES["etc/default/grub"]
-    words = "console=ttyS0,115200 net.ifnames=0 no_timer_check mitigations=off"
+    words = "console=ttyS0,115200 net.ifnames=0 no_timer_check panic=5 mitigations=off"
     assert f'GRUB_CMDLINE_LINUX="{words}"' in text
     assert 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"' in text
     assert f"root=UUID={rootfs.UUID} ro {words} quiet" == rootfs.KERNEL_ARGUMENTS

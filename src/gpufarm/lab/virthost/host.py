@@ -114,12 +114,13 @@ def check(state: Path, name: str) -> None:
     running.check(store.folder(state, name), name)
 
 
-def reboot(state: Path, name: str) -> None:
-    """Have that host reboot itself, through GRUB, and return once it can be used again."""
+def reboot(state: Path, name: str, by: str = settling.REBOOT) -> None:
+    """Have that host reboot itself, through GRUB, and return once it can be used again; `by` is the
+    command that it is told to do so with."""
     host, reached = store.load(state, name), reach(state, name)
-    where = store.folder(state, name)
+    where, port = store.folder(state, name), host.port or 0
     settling.reboot(
-        reached, host.machine, host.port or 0, BOOT_LIMIT, lambda: running.check(where, name)
+        reached, host.machine, port, BOOT_LIMIT, lambda: running.check(where, name), by=by
     )
 
 

@@ -24,7 +24,11 @@ PACKAGES = (
 NO_TIMER_CHECK = "no_timer_check"
 """What Linux does by itself under KVM (arch/x86/kernel/kvm.c): the check counts ten ticks of a
 timer against the processor's clock, and panics where a busy machine lets QEMU's timer wait."""
-KERNEL_WORDS = f"console=ttyS0,115200 net.ifnames=0 {NO_TIMER_CHECK} mitigations=off"
+REBOOT_ON_PANIC = "panic=5"
+"""Seconds. Now and then a host panics under a guest; without this word it then stands still."""
+KERNEL_WORDS = (
+    f"console=ttyS0,115200 net.ifnames=0 {NO_TIMER_CHECK} {REBOOT_ON_PANIC} mitigations=off"
+)
 """Without mitigations programs start a fifth quicker here; nobody else is on such a host."""
 
 UUID = "8f2d6a50-6d0c-4a5e-9c5b-0a1c6f1d7e42"

@@ -29,6 +29,7 @@ systemctl is-system-running --wait || systemctl --failed --plain --no-legend
 """
 FUNCTIONS = "cd /sys/bus/pci/devices && grep -H . */vendor */device\n"
 
+REBOOT = "systemctl reboot"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id\n"
 
 NVME_IDS = ("1b36", "0010")
@@ -61,11 +62,17 @@ def settle(
 
 
 def reboot(
-    guest: Guest, machine: Machine, port: int, limit: float, check: Callable[[], None]
+    guest: Guest,
+    machine: Machine,
+    port: int,
+    limit: float,
+    check: Callable[[], None],
+    *,
+    by: str,
 ) -> None:
-    """Have the host reboot itself, and return once it can be used again."""
+    """Have the host reboot itself `by` a command, and return once it can be used again."""
     before = boot_id(guest)
-    _attempt(guest, "systemctl reboot")
+    _attempt(guest, by)
     guest.part()
     deadline = time.monotonic() + limit
     while _attempt(guest, BOOT_ID) in {None, before}:
