@@ -98,7 +98,14 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
-        r"vfio (?P<card>[0-9a-f:.]+): error getting device from group \d+: (?P<why>.*)",
+        r"vfio (?P<card>[0-9a-f:.]+): error getting device .*: Resource temporarily unavailable",
+        (
+            "somebody read one of its files in sysfs (`uevent`) at that very moment, and the "
+            "kernel does not wait: start it again"
+        ),
+    ),
+    (
+        r"vfio (?P<card>[0-9a-f:.]+): error getting device .*: (?!Resource temp)(?P<why>.*)",
         "vfio-pci cannot open it: {why}; the kernel's log of the host says more (`journalctl -k`)",
     ),
     (
@@ -107,7 +114,9 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
     ),
 )
 """Causes as libvirt and QEMU say them (libvirt 9: src/hypervisor/virhostdev.c, src/util/virpci.c;
-QEMU 7.2: hw/vfio/pci.c, hw/vfio/common.c), and what they mean for the card."""
+QEMU 7.2: hw/vfio/pci.c, hw/vfio/common.c), and what they mean for the card. Linux 6.1.192 opens no
+card whose device lock is held (drivers/vfio/pci/vfio_pci_core.c, pci_try_reset_function), and holds
+it for whoever reads `uevent` (drivers/base/core.c, uevent_show)."""
 
 
 def in_log(host: str, log: str) -> tuple[Reason, ...]:

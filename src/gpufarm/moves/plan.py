@@ -137,12 +137,12 @@ def decide(case: Case) -> Decision:
 def _busy(case: Case, task: str) -> Decision:
     if task == "deleting":
         return End("stopped", "it is being deleted")
+    if not task.startswith("resize_"):
+        return Wait(f"{case.server.status} ({task})")
     if case.server.status == "ERROR" and case.over and not case.done.settled:
         # A source that was started anew in resize_prep, and then read what it was to do: it fails
         # before it touches the guest (compute/manager.py, _init_instance, _resize_instance).
         return Step("settle")
-    if not task.startswith("resize_"):
-        return Wait(f"{case.server.status} ({task})")
     if task == "resize_migrating":
         return _of_compute(case, case.move.source, task)
     return _of_compute(case, case.made.target if case.made else None, task)

@@ -51,6 +51,7 @@ class Pair(RealHosts):
         """What it said in the end; it is run again where it asks for that."""
         said = move.communicate(timeout=LONGEST)[1]
         for _ in range(3):
+            sys.stderr.write(said)
             if "again" not in said.splitlines()[-1]:
                 break
             said = self.run("server", "migrate", server, WRITE, *SOON, check=False).stderr

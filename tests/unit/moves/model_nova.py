@@ -98,8 +98,7 @@ class ModelNova(OneServer):
     def restart(self, _: str) -> None:
         self._call("restart")
         assert self.clock >= self.frees_at, "KeyError"
-        self.runs = True
-        self._set(status="ACTIVE", task=None)
+        self._set(task="reboot_pending_hard")
 
     def settle(self, _: str) -> None:
         self._call("settle")
@@ -119,6 +118,9 @@ class ModelNova(OneServer):
 
     def pause(self, seconds: float) -> None:
         self.clock += seconds
+        if self.server.task == "reboot_pending_hard":
+            self.runs = True
+            self._set(status="ACTIVE", task=None)
         phase = self._phase()
         if phase in {None, "verify", "done"} or phase == self.hangs:
             return

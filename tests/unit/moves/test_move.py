@@ -199,7 +199,10 @@ WORDS = st.sampled_from(
     ["ACTIVE", "SHUTOFF", "ERROR", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "PAUSED", "odd"]
 )
 TASKS = st.sampled_from(
-    [None, "resize_prep", "resize_migrating", "resize_migrated", "resize_finish", "deleting", "odd"]
+    [
+        *(None, "resize_prep", "resize_migrating", "resize_migrated", "resize_finish", "deleting"),
+        *("reboot_pending_hard", "odd"),
+    ]
 )
 STATES = st.sampled_from(
     [
@@ -263,6 +266,7 @@ def test_every_state_has_a_decision(
             assert standing.migration.status == "finished"
         case Step("restart" | "settle" as what):
             assert not getattr(done, {"restart": "restarted", "settle": "settled"}[what])
+            assert standing.server.task != "reboot_pending_hard", "it would end that"
         case Step("heal"):
             assert not done.healed
         case Wait(what) | End(_, what):
