@@ -126,6 +126,7 @@ class _Carrier:
                 self._done = replace(self._done, confirmed=True)
             case "restart":
                 self._reason = self._reason or door.why(server)
+                self._was_off(standing)
                 self._restart(name, host)
                 self._done = replace(self._done, restarted=True)
             case "settle":
@@ -134,16 +135,22 @@ class _Carrier:
                 self._done = replace(self._done, settled=True)
             case "heal":
                 self._told(f"{name}: healing the claims of a move that hangs")
-                last = standing.migration
-                off = last is not None and last.status in OFF
-                if off and last is not None and last.target:
-                    self._copied = (
-                        f"what was copied by then stays on {last.target}: with libvirt, remove the "
-                        f"folder {server} among its instances there, if there is one"
-                    )
+                off = self._was_off(standing)
                 self._left = door.heal(self._move, host)
                 self._reason = "a nova-compute died in the middle of it"
                 self._done = replace(self._done, healed=True, off=off)
+
+    def _was_off(self, standing: Standing) -> bool:
+        """Whether the guest was off when nobody went on with its move; something of its disk may
+        have been copied then."""
+        last = standing.migration
+        if last is None or last.status not in OFF:
+            return False
+        self._copied = (
+            f"what was copied by then stays on {last.target}: with libvirt, remove the folder "
+            f"{self._move.server} among its instances there, if there is one"
+        )
+        return True
 
     def _restart(self, name: str, host: str) -> None:
         """Start it once Nova's table has its cards on this host alone: libvirt's driver fails with

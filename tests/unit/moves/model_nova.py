@@ -111,6 +111,8 @@ class ModelNova(OneServer):
             self.hangs = None
             self._set(status="ACTIVE", task=None)
             self.migration = replace(self.migration, status="failed")
+        elif self.migration and self.server.status == "ERROR" and self.server.task is None:
+            self.migration = replace(self.migration, status="failed")
         return ("healed too early",) if self.clock < self.gives_back_at else ()
 
     def kept(self, _: str, __: str) -> bool:

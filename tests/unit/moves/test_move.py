@@ -97,6 +97,18 @@ def test_what_was_copied_by_then_is_named() -> None:
         run(ModelNova(hangs="migrating"))
 
 
+def test_what_was_copied_by_then_is_named_where_nova_could_not_start_it_again() -> None:
+    """Seen with Nova 34: the source was started anew, and set the server to ERROR."""
+    nova = ModelNova()
+    nova.migrate(MOVE)
+    nova._enter("migrating")
+    nova._set(status="ERROR", task=None)
+    with pytest.raises(ServerNotMoved, match=r"back on a, ACTIVE: .* stays on b: ") as stopped:
+        run(nova)
+    assert stopped.value.back
+    assert nova.runs
+
+
 @pytest.mark.parametrize(
     "fault",
     [KeyboardInterrupt(), CloudUnreachable("no answer")],
