@@ -100,8 +100,8 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
     (
         r"vfio (?P<card>[0-9a-f:.]+): error getting device .*: Resource temporarily unavailable",
         (
-            "somebody read one of its files in sysfs (`uevent`) at that very moment, and the "
-            "kernel does not wait: start it again"
+            "the kernel's lock on it was held at that very moment, as by whoever reads its "
+            "`uevent` in sysfs: start it again"
         ),
     ),
     (

@@ -72,6 +72,11 @@ def comes_back(lab: ClaimsLab, *there: tuple[str, int]) -> None:
     assert free == {host: 3 - used.get(host, 0) for host in HOSTS}
 
 
+def found_on(lab: ClaimsLab, host: str) -> list[dict[str, Any]]:
+    found = lab.json("claims", "check", "--older-than", "0", check=False)
+    return [each for each in found if each["host"] == host]
+
+
 def test_its_servers_are_made_anew_elsewhere_and_it_comes_back(moving: ClaimsLab) -> None:
     running = moving.boot("t.two", SOURCE, name="running")
     off = moving.boot("t.one", SOURCE, name="off")
@@ -131,8 +136,8 @@ def test_one_that_fails_stays_and_is_tried_again(moving: ClaimsLab) -> None:
     assert moving.server(server)["status"] == "ACTIVE"
     # Nova 34 keeps the card of the evacuation that failed beside that of the next one.
     assert len({place for place in moving.rows() if place[0] == same}) == 2
-    found = moving.json("claims", "check", "--older-than", "0", check=False)
-    (kept,) = (each for each in found if each["host"] == same)
+    moving.wait(lambda: bool(found_on(moving, same)), "it is found, once Nova has settled")
+    (kept,) = found_on(moving, same)
     assert (kept["code"], kept["holder"]) == ("NOT_IN_GUEST", server)
     assert f"gpufarm server migrate {server}" in kept["repair"]
     moving.run("server", "migrate", server)
