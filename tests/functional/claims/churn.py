@@ -66,6 +66,7 @@ class Oracle:
                 "ALLOCATION_LEFT_BEHIND": moved and not gone,
                 "CLAIMED_TWICE": moved and not gone,
                 "ALLOCATION_MISSING": moved or ended,
+                "NOT_IN_GUEST": moved and not gone,
                 "ROW_LEFT_BEHIND": moved or gone,
                 "CONSUMER_UNKNOWN": gone,
                 "BUILD_STUCK": ended,

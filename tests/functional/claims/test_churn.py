@@ -1,7 +1,7 @@
 """No false alarms: what is found while everything moves is what an oracle agrees with.
 
 Afterwards, when nothing moves, what is found is exactly what a look of the test's own into
-Placement and into Nova's table finds.
+Placement, into Nova's table and at the guests finds.
 """
 
 import os
@@ -108,15 +108,26 @@ def by_findings(lab: ClaimsLab) -> set[tuple[str, str, str]]:
 
 
 def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
-    """Every card for which Placement and Nova's table do not name the same server."""
+    """Every card for which Placement and Nova's table do not name the same server, or that a guest
+    runs without."""
     connection: Any = lab.lab.connection
     rows = {
         (row.hypervisor, row.address): row.server
         for row in nova_database.rows(sources(lab).databases or ())
     }
-    known = {server.id for server in compute.server_states(connection)}
+    known = {server.id: server for server in compute.server_states(connection)}
     waiting = {move.uuid: move.server for move in compute.migrations(connection)}
-    wrong = set()
+    running = {
+        (host, guest.id): guest.devices
+        for host, guests in sources(lab).guests().items()
+        for guest in guests
+        if guest.id in known and (known[guest.id].status, known[guest.id].host) == ("ACTIVE", host)
+    }
+    wrong = {
+        (host, address, server)
+        for (host, address), server in rows.items()
+        if server is not None and address not in running.get((host, server), {address})
+    }
     for provider in placement.providers(connection):
         host, _, address = provider.name.rpartition("_")
         if not host:
@@ -131,6 +142,6 @@ def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
         wrong |= {
             (host, address.lower(), each)
             for each in holders.values()
-            if each not in known | set(waiting)
+            if each not in {*known, *waiting}
         }
     return wrong
