@@ -107,6 +107,12 @@ def by_findings(lab: ClaimsLab) -> set[tuple[str, str, str]]:
     return {(each.host, str(each.address), str(each.holder)) for each in found}
 
 
+def devices(lab: ClaimsLab) -> dict[tuple[str, str], frozenset[str]]:
+    """{(host, guest): what it holds}."""
+    found = sources(lab).guests()
+    return {(host, guest.id): guest.devices for host in found for guest in found[host]}
+
+
 def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
     """Every card for which Placement and Nova's table do not name the same server, or that a guest
     runs without."""
@@ -117,18 +123,20 @@ def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
     }
     known = {server.id: server for server in compute.server_states(connection)}
     waiting = {move.uuid: move.server for move in compute.migrations(connection)}
-    running = {
-        (host, guest.id): guest.devices
-        for host, guests in sources(lab).guests().items()
-        for guest in guests
-        if guest.id in known and (known[guest.id].status, known[guest.id].host) == ("ACTIVE", host)
+    providers = placement.providers(connection)
+    moving = {waiting.get(each) for provider in providers for each in provider.allocations}
+    still = {
+        (server.host, server.id)
+        for server in known.values()
+        if (server.status, server.task) == ("ACTIVE", None) and server.id not in moving
     }
+    held = devices(lab)
     wrong = {
-        (host, address, server)
+        (host, address, str(server))
         for (host, address), server in rows.items()
-        if server is not None and address not in running.get((host, server), {address})
+        if (host, server) in still and address not in held.get((host, str(server)), {address})
     }
-    for provider in placement.providers(connection):
+    for provider in providers:
         host, _, address = provider.name.rpartition("_")
         if not host:
             continue
