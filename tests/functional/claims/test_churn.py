@@ -1,7 +1,7 @@
 """No false alarms: what is found while everything moves is what an oracle agrees with.
 
 Afterwards, when nothing moves, what is found is exactly what a look of the test's own into
-Placement, into Nova's table and at the guests finds.
+Placement and into Nova's table finds; and what guests are said to lack, they lack.
 """
 
 import os
@@ -16,6 +16,7 @@ from churn import Oracle, Worker
 from claims_lab import HOSTS, ClaimsLab
 
 from gpufarm.claims import reading
+from gpufarm.claims.codes import NOT_IN_GUEST
 from gpufarm.claims.findings import Finding
 from gpufarm.claims.reading import Sources
 from gpufarm.cloud import compute, nova_database, placement
@@ -104,39 +105,30 @@ def look(lab: ClaimsLab, oracle: Oracle) -> set[str]:
 
 def by_findings(lab: ClaimsLab) -> set[tuple[str, str, str]]:
     found = reading.check(lab.lab.connection, sources(lab), PATIENCE)
-    return {(each.host, str(each.address), str(each.holder)) for each in found}
-
-
-def devices(lab: ClaimsLab) -> dict[tuple[str, str], frozenset[str]]:
-    """{(host, guest): what it holds}."""
-    found = sources(lab).guests()
-    return {(host, guest.id): guest.devices for host in found for guest in found[host]}
+    held = {
+        (host, guest.id, device)
+        for host, guests in sources(lab).guests().items()
+        for guest in guests
+        for device in guest.devices
+    }
+    lacking = [each for each in found if each.code == NOT_IN_GUEST]
+    assert not {(each.host, each.holder, each.address) for each in lacking} & held
+    return {
+        (each.host, str(each.address), str(each.holder)) for each in found if each not in lacking
+    }
 
 
 def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
-    """Every card for which Placement and Nova's table do not name the same server, or that a guest
-    runs without."""
+    """Every card for which Placement and Nova's table do not name the same server."""
     connection: Any = lab.lab.connection
     rows = {
         (row.hypervisor, row.address): row.server
         for row in nova_database.rows(sources(lab).databases or ())
     }
-    known = {server.id: server for server in compute.server_states(connection)}
+    known = {server.id for server in compute.server_states(connection)}
     waiting = {move.uuid: move.server for move in compute.migrations(connection)}
-    providers = placement.providers(connection)
-    moving = {waiting.get(each) for provider in providers for each in provider.allocations}
-    still = {
-        (server.host, server.id)
-        for server in known.values()
-        if (server.status, server.task) == ("ACTIVE", None) and server.id not in moving
-    }
-    held = devices(lab)
-    wrong = {
-        (host, address, str(server))
-        for (host, address), server in rows.items()
-        if (host, server) in still and address not in held.get((host, str(server)), {address})
-    }
-    for provider in providers:
+    wrong = set()
+    for provider in placement.providers(connection):
         host, _, address = provider.name.rpartition("_")
         if not host:
             continue
@@ -150,6 +142,6 @@ def by_hand(lab: ClaimsLab) -> set[tuple[str, str, str]]:
         wrong |= {
             (host, address.lower(), each)
             for each in holders.values()
-            if each not in {*known, *waiting}
+            if each not in known | set(waiting)
         }
     return wrong
