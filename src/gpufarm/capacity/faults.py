@@ -56,6 +56,9 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
 )
 
 
+_NOT_OPENED = r"vfio (?P<card>[0-9a-f:.]+): error getting device from group \d+: "
+_LOCKED = "Resource temporarily unavailable"
+
 _IN_LOGS: tuple[tuple[str, str], ...] = (
     (
         r"vfio (?P<card>[0-9a-f:.]+): group (?P<group>\d+) is not viable",
@@ -98,14 +101,14 @@ _IN_LOGS: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
-        r"vfio (?P<card>[0-9a-f:.]+): error getting device .*: Resource temporarily unavailable",
+        rf"{_NOT_OPENED}{_LOCKED}",
         (
             "the kernel's lock on it was held at that very moment, as by whoever reads its "
             "`uevent` in sysfs: start it again"
         ),
     ),
     (
-        r"vfio (?P<card>[0-9a-f:.]+): error getting device .*: (?!Resource temp)(?P<why>.*)",
+        rf"{_NOT_OPENED}(?!{_LOCKED})(?P<why>.*)",
         "vfio-pci cannot open it: {why}; the kernel's log of the host says more (`journalctl -k`)",
     ),
     (

@@ -133,6 +133,10 @@ class View:
     def guests(self, host: str, address: str) -> tuple[Guest, ...]:
         return self._guests.get((host, address), ())
 
+    def held_by(self, host: str, address: str, server: str) -> int:
+        """How many functions of that card the server's guest has."""
+        return sum(guest.id == server for guest in self.guests(host, address))
+
     def has_guest(self, host: str, guest_id: str) -> bool:
         return any(guest.id == guest_id for guest in self.layers.guests.get(host, ()))
 

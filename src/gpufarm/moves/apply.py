@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from gpufarm.model.claims import ServerState
+from gpufarm.model.claims import Migration, ServerState
 from gpufarm.model.errors import ServerNotMoved
 from gpufarm.model.moves import Move, Standing
 from gpufarm.moves import evacuation, plan
@@ -84,7 +84,7 @@ class _Carrier:
         self._done = Done()
         self._reason = ""
         self._left: tuple[str, ...] = ()
-        self._copied = ""
+        self._off: Migration | None = None
 
     def run(self) -> Moved:
         deadline, wait, last = self._door.now() + self._limits.timeout, FIRST_WAIT, ""
@@ -126,7 +126,7 @@ class _Carrier:
                 self._done = replace(self._done, confirmed=True)
             case "restart":
                 self._reason = self._reason or door.why(server)
-                self._was_off(standing)
+                self._off = _off(standing) or self._off
                 self._restart(name, host)
                 self._done = replace(self._done, restarted=True)
             case "settle":
@@ -135,22 +135,11 @@ class _Carrier:
                 self._done = replace(self._done, settled=True)
             case "heal":
                 self._told(f"{name}: healing the claims of a move that hangs")
-                off = self._was_off(standing)
+                off = _off(standing)
+                self._off = off or self._off
                 self._left = door.heal(self._move, host)
                 self._reason = "a nova-compute died in the middle of it"
-                self._done = replace(self._done, healed=True, off=off)
-
-    def _was_off(self, standing: Standing) -> bool:
-        """Whether the guest was off when nobody went on with its move; something of its disk may
-        have been copied then."""
-        last = standing.migration
-        if last is None or last.status not in OFF:
-            return False
-        self._copied = (
-            f"what was copied by then stays on {last.target}: with libvirt, remove the folder "
-            f"{self._move.server} among its instances there, if there is one"
-        )
-        return True
+                self._done = replace(self._done, healed=True, off=off is not None)
 
     def _restart(self, name: str, host: str) -> None:
         """Start it once Nova's table has its cards on this host alone: libvirt's driver fails with
@@ -188,7 +177,7 @@ class _Carrier:
         why = self._reason or self._door.why(server.id) or end.said
         if end.how == "back":
             back = f"it is back on {host}, {server.status}: {why}"
-            said = "; ".join(filter(None, (back, self._copied, *left)))
+            said = "; ".join((back, *self._copied(), *left))
             raise ServerNotMoved(server.name, said, back=True)
         source = self._move.source
         note = (
@@ -198,6 +187,16 @@ class _Carrier:
         )
         return Moved(host=host, notes=(note,), left=left)
 
+    def _copied(self) -> tuple[str, ...]:
+        """What may lie on the target of a move that nobody went on with."""
+        if self._off is None:
+            return ()
+        said = (
+            f"what was copied by then stays on {self._off.target}: with libvirt, remove the folder "
+            f"{self._move.server} among its instances there, if there is one"
+        )
+        return (said,)
+
     def _evacuated(self, server: ServerState, end: End) -> Moved:
         """What the dead host still has claimed is healed by its nova-compute when that starts."""
         if end.how == "moved":
@@ -206,3 +205,9 @@ class _Carrier:
         why = self._door.why(server.id) or end.said
         said = f"it is still on {server.host}, which is dead, {server.status}: {why}"
         raise ServerNotMoved(server.name, said, back=True)
+
+
+def _off(standing: Standing) -> Migration | None:
+    """Its migration, where that stopped while the guest was off: some of its disk may be copied."""
+    last = standing.migration
+    return last if last is not None and last.status in OFF else None

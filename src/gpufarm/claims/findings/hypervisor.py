@@ -56,8 +56,8 @@ def _lacks(view: View, card: Card, server: ServerState) -> bool:
         return False
     if view.busy(server) or view.moves(server.id) or not view.runs(card.host, server.id):
         return False
-    has = sum(guest.id == server.id for guest in view.guests(card.host, card.address))
-    return has < view.rows_of(card.host, card.address, server.id)
+    place = (card.host, card.address, server.id)
+    return view.held_by(*place) < view.rows_of(*place)
 
 
 def _without(view: View, card: Card, server: ServerState) -> Finding:

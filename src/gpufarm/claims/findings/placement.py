@@ -35,9 +35,8 @@ def of_allocations(view: View, card: Card) -> Iterator[Finding]:
 def _of_server(view: View, card: Card, server: ServerState, amount: int) -> Iterator[Finding]:
     """A card of a server that sits still: does Nova's table, or else its guest, have it?"""
     host, address = card.host, card.address
-    in_guest = sum(guest.id == server.id for guest in view.guests(host, address))
     moves = [move for move in view.moves(server.id) if host in (move.source, move.target)]
-    if in_guest >= amount or moves:
+    if view.held_by(host, address, server.id) >= amount or moves:
         return
     own = view.rows_of(host, address, server.id)
     if view.has_rows:
@@ -142,7 +141,7 @@ def _stuck(view: View, card: Card, move: Migration, server: ServerState) -> Find
 
 
 def _of_nobody(view: View, card: Card, consumer: str) -> Iterator[Finding]:
-    if any(guest.id == consumer for guest in view.guests(card.host, card.address)):
+    if view.held_by(card.host, card.address, consumer):
         return  # what is to be said is said of the guest
     yield of_card(
         view,
@@ -160,8 +159,8 @@ def _of_nobody(view: View, card: Card, consumer: str) -> Iterator[Finding]:
 def _unused(view: View, card: Card, server: str) -> bool:
     """Whether a layer below Placement was read, and none has the card for the server."""
     read = view.has_rows or view.read_guests(card.host)
-    in_guest = any(guest.id == server for guest in view.guests(card.host, card.address))
-    return read and not in_guest and not view.rows_of(card.host, card.address, server)
+    place = (card.host, card.address, server)
+    return read and not view.held_by(*place) and not view.rows_of(*place)
 
 
 def _release(card: Card, consumer: str, *, everything: bool) -> Release:
